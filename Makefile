@@ -1,0 +1,101 @@
+# Python 3.11 or newer, make and git are all that this needs; `make` alone lists what there is.
+
+PYTHON_VERSIONS := python3.11 python3.12 python3.13 python3.14 python3
+IS_NEW_ENOUGH := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(firstword $(foreach python,$(PYTHON_VERSIONS),\
+	$(shell $(python) -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $(python))))
+
+PIP_OPTIONS ?=
+PYTEST_OPTIONS ?=
+SNAKEMAKE_OPTIONS ?=
+LOCK_OPTIONS ?=
+MODEL ?= Prostate
+PLUGINS := $(wildcard plugins/*/pyproject.toml)
+
+INSTALL := .venv/bin/python -m pip install $(PIP_OPTIONS)
+COMPILE := .venv/.uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	--fork-strategy fewest --no-header --no-annotate pyproject.toml
+BEYOND_CORE := grep --invert-match --line-regexp --fixed-strings --file locks/core.txt
+
+# Snakemake's jobs and hooks find the tools of .venv without its being activated.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-azureml setup-dev run test lint bench lock clean
+
+help: ## list these verbs
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | tr '@' '\t' | expand -t 24
+
+setup: .venv/.core ## install what the pipeline needs into .venv
+
+setup-azureml: .venv/.azureml ## … and what sends its GPU jobs to Azure Machine Learning
+
+setup-dev: .venv/.dev ## … and what tests and checks it
+
+run: setup ## run the pipeline on this machine (MODEL=Prostate)
+	.venv/bin/snakemake --cores all $(SNAKEMAKE_OPTIONS) results/$(MODEL)/ensemble_metrics.csv
+	.venv/bin/python -m crossfold.paper.tables results/$(MODEL)/ensemble_metrics.csv
+
+test: setup-azureml setup-dev ## run the tests (PYTEST_OPTIONS="-n auto")
+	.venv/bin/pytest $(PYTEST_OPTIONS)
+
+CHECKS := check-code check-format check-rules check-workflow check-types check-layers
+.PHONY: $(CHECKS)
+
+lint: setup-dev ## run every check, also those after one that fails
+	@$(MAKE) --no-print-directory --keep-going $(CHECKS)
+
+check-code:
+	.venv/bin/ruff check
+
+check-format:
+	.venv/bin/ruff format --check
+
+check-rules:
+	.venv/bin/snakefmt --check Snakefile rules
+
+check-workflow:
+	.venv/bin/snakemake --lint
+
+check-types:
+	.venv/bin/mypy
+
+check-layers:
+	.venv/bin/lint-imports --no-logo
+
+bench: setup ## measure Crossfold against its peers
+	.venv/bin/python -m benchmarks
+
+lock: .venv/.uv/bin/uv ## solve locks/ again, keeping versions (LOCK_OPTIONS=--upgrade to renew)
+	@mkdir -p locks && touch locks/core.txt locks/azureml.txt locks/dev.txt
+	cat locks/*.txt > .venv/all.txt
+	$(COMPILE) $(PLUGINS) $(LOCK_OPTIONS) --all-extras --output-file .venv/all.txt
+	$(COMPILE) --constraint .venv/all.txt --output-file locks/core.txt
+	$(COMPILE) $(PLUGINS) --constraint .venv/all.txt --extra azureml | $(BEYOND_CORE) > locks/azureml.txt
+	$(COMPILE) --constraint .venv/all.txt --extra dev | $(BEYOND_CORE) > locks/dev.txt
+
+clean: ## remove caches; results, .state and .venv stay
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+
+.venv/bin/python:
+	@$(or $(PYTHON),false) -c '$(IS_NEW_ENOUGH)' || { \
+		echo "Crossfold needs Python 3.11 or newer with its venv module:" \
+			"install it, or name it with make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+# A stamp is older than its lock when the lock has changed: only then is anything installed.
+.venv/.core: locks/core.txt | .venv/bin/python
+	$(INSTALL) --requirement $<
+	@touch $@
+
+.venv/.azureml: locks/azureml.txt $(PLUGINS) | .venv/.core
+	$(INSTALL) --requirement $< $(PLUGINS:%/pyproject.toml=--editable ./%)
+	@touch $@
+
+.venv/.dev: locks/dev.txt | .venv/.core
+	$(INSTALL) --requirement $<
+	@touch $@
+
+.venv/.uv/bin/uv: | .venv/bin/python
+	$(INSTALL) --target .venv/.uv uv==0.13.9

@@ -1,0 +1,45 @@
+"""What every section of the configuration has in common."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known name was probably meant, or list them all.
+
+    Examples
+    --------
+    >>> nearest("epoch", ["epochs", "seed"])
+    'did you mean `epochs`?'
+    >>> nearest("zzz", ["epochs", "seed"])
+    'choose one of `epochs`, `seed`'
+    """
+    known = [str(candidate) for candidate in known]
+    match = difflib.get_close_matches(str(name), known, n=1)
+    if match:
+        return f"did you mean `{match[0]}`?"
+    return "choose one of " + ", ".join(f"`{candidate}`" for candidate in known)
+
+
+class Section(BaseModel):
+    """A section of config.yaml: immutable, and refusing keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _suggest_nearest_key(cls, data: Any) -> Any:
+        for key in data if isinstance(data, dict) else ():
+            if key not in cls.model_fields:
+                raise PydanticCustomError(
+                    "unknown_key",
+                    "unknown key `{key}`; {suggestion}",
+                    {"key": str(key), "suggestion": nearest(key, cls.model_fields)},
+                )
+        return data

@@ -1,0 +1,137 @@
+"""The section `datasets` of config.yaml: where images and contours come from."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from crossfold.config.base import Section
+from crossfold.errors import CrossfoldError
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+
+SubjectPattern = Annotated[str, StringConstraints(pattern=r"\{subject\}")]
+
+
+class _DatasetSection(Section):
+    """What every dataset may say about itself."""
+
+    synthetic: ClassVar[bool] = False
+
+    description: str | None = None
+    """What the images show, in one sentence; quoted by reports."""
+    licence: str | None = None
+    """Licence and source of the images; quoted by reports."""
+
+
+class _ExistingDataset(_DatasetSection):
+    """A dataset that lies in a folder already."""
+
+    path: str = Field(min_length=1)
+    """Folder of the source; `$VARIABLE` and `~` are expanded when it is read."""
+    link: bool = False
+    """Make symbolic links to the source's files instead of copies (for large data)."""
+
+
+class PhantomDataset(_DatasetSection):
+    """Synthetic images, drawn from a seed."""
+
+    synthetic: ClassVar[bool] = True
+
+    source: Literal["phantom"]
+    """Computed here, nothing is downloaded."""
+    subjects: int = Field(ge=1)
+    """Number of subjects to draw."""
+    seed: int = 0
+    """Seed of the random draw."""
+
+
+class DecathlonDataset(_ExistingDataset):
+    """A task of the Medical Segmentation Decathlon."""
+
+    source: Literal["decathlon"]
+    """A folder with dataset.json, imagesTr and labelsTr; 3-D or 4-D images."""
+
+
+class NnunetDataset(_ExistingDataset):
+    """A raw dataset of nnU-Net version 2."""
+
+    source: Literal["nnunet"]
+    """A folder DatasetXXX_Name with dataset.json, imagesTr/<case>_0000.nii.gz and labelsTr."""
+
+
+class InnereyeDataset(_ExistingDataset):
+    """A dataset of InnerEye-DeepLearning."""
+
+    source: Literal["innereye"]
+    """A folder with dataset.csv; one binary mask per structure."""
+
+
+class FolderLabels(Section):
+    """Label maps that hold several structures."""
+
+    pattern: SubjectPattern
+    """Path of the label map below `path`, such as `labels/{subject}.nii.gz`."""
+    values: dict[str, Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    """Value of each structure in the map; 0 is background."""
+
+
+class FolderDataset(_ExistingDataset):
+    """Any folder whose file names hold the subject."""
+
+    source: Literal["folder"]
+    """Files found by patterns with `{subject}`; `*`, `?` and `**/` match as in a shell."""
+    images: dict[str, SubjectPattern] = Field(min_length=1)
+    """Path pattern of each image channel below `path`, such as `images/{subject}_ct.nii.gz`."""
+    structures: dict[str, SubjectPattern] = {}
+    """Path pattern of each structure's binary mask below `path`."""
+    labels: FolderLabels | None = None
+    """Label maps that hold several structures, instead of or beside `structures`."""
+    metadata: str | None = None
+    """CSV file below `path` with the column subject, and institutionId, group, … to merge in."""
+
+    @model_validator(mode="after")
+    def _each_channel_once(self) -> FolderDataset:
+        label_values = self.labels.values if self.labels else {}
+        seen: set[str] = set()
+        for channel in [*self.images, *self.structures, *label_values]:
+            if channel in seen:
+                raise ValueError(f"the channel `{channel}` is defined twice; rename one of them")
+            seen.add(channel)
+        return self
+
+
+DatasetConfig = Annotated[
+    PhantomDataset | DecathlonDataset | NnunetDataset | InnereyeDataset | FolderDataset,
+    Field(discriminator="source"),
+]
+
+
+def expand_path(text: str, dataset: str) -> Path:
+    """Expand `$VARIABLE`, `${VARIABLE}` and `~` in the path of a dataset.
+
+    Parameters
+    ----------
+    text
+        Path as written in config.yaml.
+    dataset
+        Name of the dataset, for the message.
+
+    Raises
+    ------
+    CrossfoldError
+        If a variable is unset or empty.
+    """
+    for braced, bare in _VARIABLE.findall(text):
+        variable = braced or bare
+        if not os.environ.get(variable):
+            raise CrossfoldError(
+                f"config.yaml: datasets.{dataset}.path is `{text}`, but the environment variable "
+                f"{variable} is not set",
+                remedy=f"export {variable}=/folder/that/holds/the/data",
+            )
+    return Path(os.path.expandvars(text)).expanduser()

@@ -1,0 +1,164 @@
+"""From the text of config.yaml to checked objects, or an error that says what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from crossfold.config.base import nearest
+from crossfold.config.datasets import DatasetConfig
+from crossfold.config.figures import FiguresConfig
+from crossfold.config.inheritance import lineage, resolve
+from crossfold.config.models import MODEL_NAME, ModelConfig
+from crossfold.config.root import Config
+from crossfold.config.statistics import StatisticsConfig
+from crossfold.errors import CrossfoldError
+
+Location = tuple[str | int, ...]
+
+
+def load_config(raw: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Config:
+    """Check the merged configuration.
+
+    Parameters
+    ----------
+    raw
+        What Snakemake merged from all configuration files and the command line.
+    files
+        The files it was merged from, the strongest last; to name them in errors.
+
+    Raises
+    ------
+    CrossfoldError
+        Naming the file, the key, the value and the remedy.
+    """
+    where = _Origin(files)
+    for key in raw:
+        if key not in Config.model_fields:
+            raise where.error((key,), "unknown key", nearest(key, Config.model_fields))
+    models = raw.get("models") or {}
+    datasets = {
+        name: _check(DatasetConfig, section, ("datasets", name), where)
+        for name, section in (raw.get("datasets") or {}).items()
+    }
+    concrete = {}
+    for name, section in models.items():
+        _check_name(name, section, where)
+        if (section or {}).get("abstract"):
+            lineage(name, models)
+        else:
+            concrete[name] = _load_model(name, models, datasets, where)
+    return Config(
+        datasets=datasets,
+        models=concrete,
+        statistics=_check(StatisticsConfig, raw.get("statistics") or {}, ("statistics",), where),
+        figures=_check(FiguresConfig, raw.get("figures") or {}, ("figures",), where),
+        state_dir=str(raw.get("state_dir", Config.model_fields["state_dir"].default)),
+    )
+
+
+def _check_name(name: str, section: Any, where: _Origin) -> None:
+    if not MODEL_NAME.fullmatch(str(name)):
+        raise where.error(
+            ("models", name),
+            "not a name that can be part of a path",
+            "start with a letter; use letters, digits, `_` and `-`",
+        )
+    if section is not None and not isinstance(section, Mapping):
+        raise where.error(("models", name), f"is {section!r}", "write a mapping of keys to values")
+
+
+def _load_model(
+    name: str, models: Mapping[str, Any], datasets: Mapping[str, Any], where: _Origin
+) -> ModelConfig:
+    section = resolve(name, models)
+    where = where.with_lineage(name, lineage(name, models))
+    model = _check(ModelConfig, section, ("models", name), where)
+    if model.dataset not in datasets:
+        raise where.error(
+            ("models", name, "dataset"),
+            f"unknown dataset `{model.dataset}`",
+            nearest(model.dataset, datasets),
+        )
+    return model
+
+
+def _check(kind: Any, section: Any, location: Location, where: _Origin) -> Any:
+    """Validate one section; the first problem becomes the error, the others are listed below it."""
+    try:
+        return TypeAdapter(kind).validate_python(section)
+    except ValidationError as error:
+        problems = [_problem(details, location, where) for details in error.errors()]
+        first, *others = [CrossfoldError(message, remedy=remedy) for message, remedy in problems]
+        if not others:
+            raise first from None
+        text = "\n".join(str(problem) for problem in others)
+        raise CrossfoldError(f"{first}\n{text}") from None
+
+
+def _problem(details: Any, location: Location, where: _Origin) -> tuple[str, str]:
+    """Turn one pydantic error into a message and a remedy."""
+    path = (*location, *details["loc"])
+    if details["type"] == "unknown_key":
+        key, suggestion = details["ctx"]["key"], details["ctx"]["suggestion"]
+        return where.message((*path, key), f"unknown key `{key}`"), suggestion
+    if details["type"] == "missing":
+        return where.message(path, "missing"), f"add `{path[-1]}:`"
+    message = details["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    value = details["input"]
+    if isinstance(value, Mapping) or details["type"] == "value_error":
+        return where.message(path, message), "change it as described in docs/configuration.md"
+    return where.message(path, f"is {value!r}"), message
+
+
+class _Origin:
+    """Finds the file, and in it the key, from which a value came."""
+
+    def __init__(self, files: Sequence[str | Path], bases: Mapping[str, list[str]] | None = None):
+        self._files = list(files)
+        self._lineage = dict(bases or {})
+
+    def with_lineage(self, name: str, chain: list[str]) -> _Origin:
+        return _Origin(self._files, {**self._lineage, name: chain})
+
+    def error(self, location: Location, message: str, remedy: str) -> CrossfoldError:
+        return CrossfoldError(self.message(location, message), remedy=remedy)
+
+    def message(self, location: Location, message: str) -> str:
+        file, location = self._find(location)
+        key = ".".join(str(part) for part in location)
+        return f"{file}: {key}: {message}"
+
+    def _find(self, location: Location) -> tuple[str, Location]:
+        candidates = [location]
+        if len(location) > 2 and location[0] == "models" and location[1] in self._lineage:
+            chain = self._lineage[str(location[1])]
+            candidates = [("models", ancestor, *location[2:]) for ancestor in chain]
+        for depth in range(len(location), 0, -1):
+            for candidate in candidates:
+                for file in reversed(self._files):
+                    if _has(_read(str(file)), candidate[:depth]):
+                        return str(file), candidate
+        return "command line" if self._files else "configuration", location
+
+
+@cache
+def _read(file: str) -> Any:
+    return yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+
+
+def _has(tree: Any, location: Location) -> bool:
+    for part in location:
+        if isinstance(tree, Mapping) and part in tree:
+            tree = tree[part]
+        elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
+            tree = tree[part]
+        else:
+            return False
+    return True

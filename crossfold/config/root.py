@@ -1,0 +1,52 @@
+"""The whole of config.yaml, checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from crossfold import paths
+from crossfold.config.base import Section, nearest
+from crossfold.config.datasets import DatasetConfig, expand_path
+from crossfold.config.figures import FiguresConfig
+from crossfold.config.models import ModelConfig
+from crossfold.config.statistics import StatisticsConfig
+from crossfold.errors import CrossfoldError
+
+
+class Config(Section):
+    """Everything that a user can configure, with models already merged with their bases."""
+
+    datasets: dict[str, DatasetConfig]
+    """Datasets by name."""
+    models: dict[str, ModelConfig]
+    """Models by name; each has its results in results/<name>."""
+    statistics: StatisticsConfig = StatisticsConfig()
+    """Confidence intervals."""
+    figures: FiguresConfig = FiguresConfig()
+    """Size and resolution of figures."""
+    state_dir: str = ".state"
+    """Folder for what lets a killed training continue."""
+
+    def model(self, name: str) -> ModelConfig:
+        """Return a model by name.
+
+        Raises
+        ------
+        CrossfoldError
+            If there is none of that name.
+        """
+        if name not in self.models:
+            raise CrossfoldError(f"unknown model `{name}`", remedy=nearest(name, self.models))
+        return self.models[name]
+
+    def dataset_is_here(self, name: str) -> bool:
+        """Say whether a dataset is synthetic, imported already, or its source folder exists."""
+        if Path(paths.DATASET.format(dataset=name)).is_file():
+            return True
+        section = self.datasets[name]
+        if section.synthetic:
+            return True
+        try:
+            return expand_path(section.path, name).is_dir()
+        except CrossfoldError:
+            return False

@@ -1,0 +1,1 @@
+"""From raw files to what training reads: import, checks, phantom, splits, preprocessing."""

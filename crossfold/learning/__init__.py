@@ -1,0 +1,1 @@
+"""Networks, losses, sampling, augmentation, training and checkpoints."""

@@ -1,0 +1,152 @@
+"""Prediction of the validation and test subjects of one fold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+from tqdm import tqdm
+
+from crossfold.config.learning import TrainingConfig
+from crossfold.config.labels import label_values
+from crossfold.config.prediction import InferenceConfig, PostprocessingConfig
+from crossfold.data.dataset import Dataset
+from crossfold.data.preprocessing import IMAGE
+from crossfold.images import Image, atomic_directory, write_image
+from crossfold.learning.augmentation import mirrored_labels
+from crossfold.learning.checkpoints import NetworkCard, load_checkpoint
+from crossfold.learning.devices import prepare_process, select_device
+from crossfold.paths import subject_file
+from crossfold.prediction.postprocessing import segment
+from crossfold.prediction.sliding_window import Predictor
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """How posteriors and segmentations are made from a network.
+
+    Parameters
+    ----------
+    inference, postprocessing
+        Sections of the model.
+    training
+        Section of the model, for device, precision and mirrored structures.
+    labels
+        Label values of structures and derived structures.
+    """
+
+    inference: InferenceConfig
+    postprocessing: PostprocessingConfig
+    training: TrainingConfig
+    labels: Mapping[str, Sequence[int]]
+
+    @classmethod
+    def from_sections(
+        cls, model: Mapping[str, Any], training: Mapping[str, Any]
+    ) -> PredictionSettings:
+        """Build the settings from sections of a model as plain values."""
+        return cls(
+            InferenceConfig(**model["inference"]),
+            PostprocessingConfig(**model["postprocessing"]),
+            TrainingConfig(**training),
+            label_values(model["structures"], model["derived_structures"]),
+        )
+
+
+def predict_fold(
+    checkpoint: Path,
+    *,
+    preprocessed: Path,
+    dataset: Dataset,
+    subjects: Mapping[str, Sequence[str]],
+    settings: PredictionSettings,
+    posteriors: Path,
+    segmentations: Path,
+    threads: int = 1,
+) -> None:
+    """Write posteriors and segmentations of subjects on the grids of their source images.
+
+    Parameters
+    ----------
+    checkpoint
+        Checkpoint of the fold.
+    preprocessed
+        Directory written by `preprocess_dataset`.
+    dataset
+        Where the source images are.
+    subjects
+        Subjects by role; each role has its own folder.
+    settings
+        Sections of the model.
+    posteriors, segmentations
+        Directories to write: `<role>/<subject>.nii.gz`. Posteriors are (x, y, z, structure).
+    threads
+        Threads of the processor to use.
+    """
+    prepare_process(threads)
+    network, card = load_checkpoint(checkpoint)
+    predictor = make_predictor(network, card, settings)
+    todo = [(role, subject) for role, names in subjects.items() for subject in names]
+    with atomic_directory(posteriors) as maps, atomic_directory(segmentations) as labels:
+        for role, subject in tqdm(todo, desc=checkpoint.parent.parent.name, unit="subject"):
+            array = np.load(subject_file(preprocessed, subject, IMAGE), mmap_mode="r")
+            source = dataset.image(subject, card.images[0])
+            posterior = predictor(torch.from_numpy(np.array(array)))
+            on_source = to_source_grid(posterior, source)
+            segmentation = segment(
+                on_source,
+                labels=settings.labels,
+                largest_component=settings.postprocessing.largest_component,
+            )
+            write_image(subject_file(maps / role, subject), on_source, source)
+            write_image(subject_file(labels / role, subject), segmentation, source)
+
+
+def make_predictor(
+    network: torch.nn.Module, card: NetworkCard, settings: PredictionSettings
+) -> Predictor:
+    """Put a network on its device, behind a sliding window."""
+    inference = settings.inference
+    windows = {"image": None, "patch": card.patch_size}
+    window = windows[inference.window] if isinstance(inference.window, str) else inference.window
+    pairs = settings.training.augmentation.mirror_pairs
+    return Predictor(
+        network.to(select_device(settings.training.device)),
+        divisor=card.divisor,
+        window=window,
+        overlap=inference.overlap,
+        batch_size=inference.batch_size,
+        mirror_axes=["xyz".index(axis) for axis in inference.mirror_axes],
+        renamed=mirrored_labels(pairs, card.structures),
+        precision=settings.training.precision,
+    )
+
+
+def to_source_grid(posterior: torch.Tensor, source: Image) -> NDArray[np.float32]:
+    """Bring posteriors of the training grid to the grid of the source image.
+
+    Parameters
+    ----------
+    posterior
+        (class, x, y, z), RAS.
+    source
+        Image whose grid is wanted.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (x, y, z, structure); background is left out.
+    """
+    shape = source.to_ras().array.shape
+    structures = posterior[1:]
+    if tuple(structures.shape[1:]) != shape:
+        structures = functional.interpolate(
+            structures[None], shape, mode="trilinear", align_corners=False
+        )[0]
+    return source.from_ras(structures.movedim(0, -1).numpy())

@@ -1,0 +1,82 @@
+# Helpers of the rules: the checked configuration, and the slices of it that each rule depends on.
+
+from crossfold import paths
+from crossfold.config.loading import load_config
+from crossfold.workflow import (
+    TRAINING_VERSION,
+    configuration_files,
+    fingerprint,
+    readable_errors,
+    say_what_was_made,
+)
+
+with readable_errors():
+    CONFIG = load_config(config, configuration_files(workflow))
+
+CORES = workflow.cores or 1
+LOGS = "logs/{rule}"
+
+
+wildcard_constraints:
+    dataset="|".join(CONFIG.datasets),
+    model="|".join(CONFIG.models),
+    run=f"({'|'.join(CONFIG.models)})(@\\d+)?",
+    fold=r"\d+",
+
+
+def model_of(wildcards):
+    """The model of a rule that has the wildcard {model} or {run}."""
+    name = getattr(wildcards, "model", None) or wildcards.run.partition("@")[0]
+    return CONFIG.model(name)
+
+
+def of_model(pattern, **values):
+    """An input that belongs to the model of a run, whatever the epoch it is evaluated from."""
+
+    def path(wildcards):
+        name = getattr(wildcards, "model", None) or wildcards.run.partition("@")[0]
+        return expand(pattern, model=name, allow_missing=True, **values)[0].format(**wildcards)
+
+    return path
+
+
+def of_dataset(pattern):
+    """An input that belongs to the dataset of a model."""
+    return lambda wildcards: pattern.format(dataset=model_of(wildcards).dataset)
+
+
+def of_folds(pattern):
+    """An input for every fold of a model."""
+    return lambda wildcards: [
+        pattern.format(fold=fold, **wildcards)
+        for fold in range(model_of(wildcards).splits.folds)
+    ]
+
+
+def section(*names):
+    """Sections of a model, as plain values: what a rule depends on, and nothing else."""
+    return lambda wildcards: {
+        name: model_of(wildcards).model_dump(mode="json", include={name}, by_alias=True)[name]
+        for name in names
+    }
+
+
+def epoch_of(wildcards):
+    """The epoch of Model@epoch, or the last one."""
+    epoch = wildcards.run.partition("@")[2]
+    return int(epoch or model_of(wildcards).training.epochs)
+
+
+def available_models():
+    """Models whose dataset is imported, or can be imported on this machine."""
+    return [
+        name for name, model in CONFIG.models.items() if CONFIG.dataset_is_here(model.dataset)
+    ]
+
+
+def targets_of(model):
+    """What a user wants of a model in the end."""
+    files = [paths.METRICS_SUMMARY]
+    if CONFIG.model(model).splits.has_test:
+        files += [paths.ENSEMBLE_METRICS, f"{paths.MONTAGE}.png"]
+    return [file.format(run=model) for file in files]

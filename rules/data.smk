@@ -1,0 +1,105 @@
+# From raw files to what training reads.
+
+
+localrules:
+    import_dataset,
+    write_config,
+    validate_dataset,
+    split_dataset,
+    preprocess_dataset,
+
+
+rule import_dataset:
+    """Bring a dataset into the working format: dataset.csv and the images beside it."""
+    output:
+        csv=paths.DATASET,
+        images=directory(paths.DATASET_IMAGES),
+    log:
+        "logs/import_dataset/{dataset}.log",
+    params:
+        config=lambda wildcards: CONFIG.datasets[wildcards.dataset].model_dump(mode="json"),
+        code=fingerprint("data/importers", "data/phantom"),
+    threads: CORES
+    conda:
+        "../envs/data.yaml"
+    script:
+        "../scripts/import_dataset.py"
+
+
+rule write_config:
+    """Keep the whole configuration of a model, its bases merged in, beside its results."""
+    output:
+        paths.CONFIG,
+    log:
+        "logs/write_config/{model}.log",
+    params:
+        config=lambda wildcards: model_of(wildcards).model_dump(mode="json", by_alias=True),
+    conda:
+        "../envs/data.yaml"
+    script:
+        "../scripts/write_config.py"
+
+
+rule validate_dataset:
+    """Check every file of a dataset and report all problems at once."""
+    input:
+        csv=of_dataset(paths.DATASET),
+        images=of_dataset(paths.DATASET_IMAGES),
+    output:
+        csv=paths.DATASET_REPORT_CSV,
+        html=paths.DATASET_REPORT_HTML,
+    log:
+        "logs/validate_dataset/{model}.log",
+    params:
+        model=section("images", "structures", "checks"),
+        dataset=lambda wildcards: model_of(wildcards).dataset,
+        synthetic=lambda wildcards: CONFIG.datasets[model_of(wildcards).dataset].synthetic,
+        code=fingerprint(
+            "data/dataset.py",
+            "data/validation.py",
+            "data/subject_checks.py",
+            "data/dataset_report.py",
+        ),
+    threads: CORES
+    conda:
+        "../envs/data.yaml"
+    script:
+        "../scripts/validate_dataset.py"
+
+
+rule split_dataset:
+    """Divide the usable subjects into test set and folds."""
+    input:
+        csv=of_dataset(paths.DATASET),
+        report=paths.DATASET_REPORT_CSV,
+    output:
+        paths.SPLITS,
+    log:
+        "logs/split_dataset/{model}.log",
+    params:
+        model=section("splits"),
+        code=fingerprint("data/splits.py"),
+    conda:
+        "../envs/data.yaml"
+    script:
+        "../scripts/split_dataset.py"
+
+
+rule preprocess_dataset:
+    """Resample and normalise every subject once, for all folds."""
+    input:
+        csv=of_dataset(paths.DATASET),
+        images=of_dataset(paths.DATASET_IMAGES),
+        splits=paths.SPLITS,
+    output:
+        directory(paths.PREPROCESSED),
+    log:
+        "logs/preprocess_dataset/{model}.log",
+    params:
+        model=section("images", "structures", "preprocessing"),
+        code=fingerprint("data/dataset.py", "data/preprocessing.py", "data/resampling.py"),
+    threads: CORES
+    conda:
+        "../envs/data.yaml"
+    script:
+        "../scripts/preprocess_dataset.py"

@@ -1,0 +1,59 @@
+# Posteriors and segmentations on the grids of the source images.
+
+
+localrules:
+    ensemble_folds,
+
+
+rule predict_fold:
+    """Predict the validation and test subjects of one fold."""
+    input:
+        csv=of_dataset(paths.DATASET),
+        images=of_dataset(paths.DATASET_IMAGES),
+        preprocessed=of_model(paths.PREPROCESSED),
+        splits=of_model(paths.SPLITS),
+        checkpoints=of_model(paths.CHECKPOINTS),
+    output:
+        posteriors=directory(paths.FOLD_POSTERIORS),
+        segmentations=directory(paths.FOLD_SEGMENTATIONS),
+    log:
+        "logs/predict_fold/{run}_{fold}.log",
+    params:
+        model=section("structures", "derived_structures", "inference", "postprocessing"),
+        training=lambda wildcards: model_of(wildcards).training.model_dump(
+            mode="json", include={"device", "precision", "augmentation"}
+        ),
+        epoch=epoch_of,
+        code=fingerprint(
+            "prediction/fold.py", "prediction/sliding_window.py", "prediction/postprocessing.py"
+        ),
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=240,
+    conda:
+        "../envs/torch.yaml"
+    script:
+        "../scripts/predict_fold.py"
+
+
+rule ensemble_folds:
+    """Average the posteriors of the folds for the test subjects."""
+    input:
+        splits=of_model(paths.SPLITS),
+        folds=of_folds(paths.FOLD_POSTERIORS),
+    output:
+        posteriors=directory(paths.ENSEMBLE_POSTERIORS),
+        segmentations=directory(paths.ENSEMBLE_SEGMENTATIONS),
+        uncertainty=directory(paths.ENSEMBLE_UNCERTAINTY),
+    log:
+        "logs/ensemble_folds/{run}.log",
+    params:
+        model=section("structures", "derived_structures", "postprocessing"),
+        code=fingerprint("prediction/ensemble.py", "prediction/postprocessing.py"),
+    threads: CORES
+    conda:
+        "../envs/torch.yaml"
+    script:
+        "../scripts/ensemble_folds.py"

@@ -1,0 +1,25 @@
+"""Predict the validation and test subjects of one fold."""
+
+from pathlib import Path
+
+from crossfold.data.dataset import Dataset
+from crossfold.data.splits import Splits
+from crossfold.paths import checkpoint
+from crossfold.prediction.fold import PredictionSettings, predict_fold
+from crossfold.workflow import job
+
+with job(snakemake):
+    splits = Splits.read(Path(snakemake.input.splits))
+    validation = splits.subjects("val", int(snakemake.wildcards.fold))
+    predict_fold(
+        checkpoint(snakemake.input.checkpoints, snakemake.params.epoch),
+        preprocessed=Path(snakemake.input.preprocessed),
+        dataset=Dataset.read(snakemake.input.csv),
+        subjects={"val": validation, "test": splits.test},
+        settings=PredictionSettings.from_sections(
+            snakemake.params.model, snakemake.params.training
+        ),
+        posteriors=Path(snakemake.output.posteriors),
+        segmentations=Path(snakemake.output.segmentations),
+        threads=snakemake.threads,
+    )

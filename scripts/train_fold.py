@@ -1,0 +1,28 @@
+"""Train one fold."""
+
+from pathlib import Path
+
+from crossfold.config.learning import NetworkConfig, TrainingConfig
+from crossfold.data.splits import Splits
+from crossfold.learning.training import train_fold
+from crossfold.workflow import job
+
+with job(snakemake):
+    model, fold = snakemake.params.model, int(snakemake.wildcards.fold)
+    splits = Splits.read(Path(snakemake.input.splits))
+    train_fold(
+        Path(snakemake.input.preprocessed),
+        subjects=splits.subjects("train", fold),
+        validation_subjects=splits.subjects("val", fold),
+        images=model["images"],
+        structures=model["structures"],
+        network=NetworkConfig(**model["network"]),
+        config=TrainingConfig(**model["training"]),
+        fold=fold,
+        checkpoints=Path(snakemake.output.checkpoints),
+        history=Path(snakemake.output.training),
+        state_directory=Path(snakemake.resources.state_dir)
+        / snakemake.wildcards.model
+        / f"fold_{fold}",
+        threads=snakemake.threads,
+    )

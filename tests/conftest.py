@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def real_data() -> Callable[[str], Path]:
+    """Folder of a dataset of real images: below $CROSSFOLD_DATA, or ../shared/data."""
+
+    def find(name: str) -> Path:
+        root = Path(os.environ.get("CROSSFOLD_DATA") or REPOSITORY.parent / "shared" / "data")
+        if not (root / name).is_dir():
+            pytest.skip(f"no {root / name}; set CROSSFOLD_DATA to the folder that holds {name}")
+        return root / name
+
+    return find

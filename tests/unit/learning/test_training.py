@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from crossfold.config.learning import NetworkConfig, TrainingConfig
+from crossfold.data.preprocessing import IMAGE, Plan
+from crossfold.errors import CrossfoldError
+from crossfold.learning.checkpoints import load_checkpoint
+from crossfold.learning.training import TRAINING_COLUMNS, _Training, train_fold
+from crossfold.paths import checkpoint, subject_file
+
+NETWORK = NetworkConfig(channels=[4, 8])
+CONFIG = TrainingConfig(
+    epochs=6,
+    iterations_per_epoch=3,
+    patch_size=(16, 16, 16),
+    checkpoint_every=4,
+    validate_every=2,
+    ema_decay=0.9,
+    precision="fp32",
+    device="cpu",
+)
+
+
+def train(preprocessed: Path, folder: Path, config: TrainingConfig = CONFIG, **more: Any) -> Path:
+    subjects = list(Plan.read(preprocessed).digests)
+    options: dict[str, Any] = {
+        "subjects": subjects[:4],
+        "validation_subjects": subjects[4:],
+        "images": ["ct"],
+        "structures": ["shell", "core"],
+        "network": NETWORK,
+        "fold": 1,
+        "checkpoints": folder / "checkpoints",
+        "history": folder / "training.csv",
+        "state_directory": folder / "state",
+    }
+    train_fold(preprocessed, config=config, **(options | more))
+    return folder
+
+
+def last(folder: Path, epoch: int = CONFIG.epochs) -> bytes:
+    return checkpoint(folder / "checkpoints", epoch).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(preprocessed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(preprocessed, tmp_path_factory.mktemp("uninterrupted"))
+
+
+def test_training_learns_and_writes_its_history(uninterrupted: Path) -> None:
+    history = pd.read_csv(uninterrupted / "training.csv")
+    assert list(history.columns) == TRAINING_COLUMNS
+    loss = history.query("phase == 'train' and metric == 'loss'")
+    assert loss["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert loss["value"].iloc[-1] < 0.8 * loss["value"].iloc[0]
+    validated = history.query("phase == 'val' and metric == 'dice_shell'")
+    assert validated["epoch"].tolist() == [2, 4, 6]
+    assert (history.query("metric == 'skipped_steps'")["value"] == 0).all()
+
+
+def test_checkpoints_describe_themselves(uninterrupted: Path) -> None:
+    kept = sorted(file.name for file in (uninterrupted / "checkpoints").iterdir())
+    assert kept == ["epoch_004.safetensors", "epoch_006.safetensors"]
+    network, card = load_checkpoint(checkpoint(uninterrupted / "checkpoints", 6))
+    assert card.structures == ["shell", "core"]
+    assert card.patch_size == [16, 16, 16]
+    assert not network.training
+    assert not list((uninterrupted / "state").glob("*"))
+
+
+def test_the_same_seed_gives_the_same_bytes(
+    preprocessed: Path, tmp_path: Path, uninterrupted: Path
+) -> None:
+    assert last(train(preprocessed, tmp_path / "again")) == last(uninterrupted)
+    other = CONFIG.model_copy(update={"seed": 1})
+    assert last(train(preprocessed, tmp_path / "other", other)) != last(uninterrupted)
+
+
+def test_a_killed_training_continues_with_the_same_result(
+    preprocessed: Path, tmp_path: Path, uninterrupted: Path
+) -> None:
+    """`kill -9` after at least one epoch; what is left behind is a state and no output."""
+    process = multiprocessing.get_context("spawn").Process(
+        target=train, args=(preprocessed, tmp_path)
+    )
+    process.start()
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "state").glob("[!.]*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)  # type: ignore[arg-type]
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "training.csv").exists()
+    [state] = (tmp_path / "state").glob("[!.]*.pt")
+    done = torch.load(state, weights_only=True)["done"]
+    assert 1 <= done < CONFIG.epochs
+
+    train(preprocessed, tmp_path)
+
+    assert last(tmp_path) == last(uninterrupted)
+    history = pd.read_csv(tmp_path / "training.csv").drop(columns="seconds")
+    expected = pd.read_csv(uninterrupted / "training.csv").drop(columns="seconds")
+    pd.testing.assert_frame_equal(history, expected)
+
+
+def test_a_state_of_another_configuration_is_not_continued(
+    preprocessed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_epoch = _Training.train_epoch
+
+    def interrupted(run: _Training, epoch: int) -> None:
+        if epoch == 3:
+            raise KeyboardInterrupt
+        train_epoch(run, epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Training, "train_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(preprocessed, tmp_path)
+    [state] = (tmp_path / "state").glob("[!.]*.pt")
+
+    slower = CONFIG.model_copy(update={"learning_rate": 1e-5})
+    train(preprocessed, tmp_path, slower)
+
+    # All epochs were trained with the new configuration, and the old state is still there.
+    history = pd.read_csv(tmp_path / "training.csv")
+    assert history["lr"].max() <= 1e-5
+    assert history["epoch"].min() == 1
+    assert state.exists()
+
+
+def test_a_loss_that_is_no_number_names_epoch_and_subject(
+    preprocessed: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for file in preprocessed.iterdir():
+        (damaged / file.name).write_bytes(file.read_bytes())
+    path = subject_file(damaged, "ball 2", IMAGE)
+    np.save(path, np.full_like(np.load(path), np.nan))
+    with pytest.raises(CrossfoldError, match=r"loss is nan in epoch \d+ with .*ball 2"):
+        train(damaged, tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_gradients_that_are_not_finite_are_skipped(
+    preprocessed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One broken kernel in an epoch costs a step, not the training."""
+    original, calls = torch.nn.utils.clip_grad_norm_, []
+
+    def sometimes_infinite(parameters: Any, norm: float) -> torch.Tensor:
+        calls.append(norm)
+        return torch.tensor(torch.inf) if len(calls) == 2 else original(parameters, norm)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", sometimes_infinite)
+    train(preprocessed, tmp_path)
+    history = pd.read_csv(tmp_path / "training.csv").query("metric == 'skipped_steps'")
+    assert history["value"].tolist() == [1, 0, 0, 0, 0, 0]
+    network, _ = load_checkpoint(checkpoint(tmp_path / "checkpoints", 6))
+    assert all(value.isfinite().all() for value in network.parameters())
+
+
+def test_a_patch_larger_than_every_image_is_padded(preprocessed: Path, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"patch_size": (64, 32, 32), "epochs": 1})
+    train(preprocessed, tmp_path, config)
+    assert checkpoint(tmp_path / "checkpoints", 1).is_file()
+
+
+def test_a_missing_epoch_names_those_that_were_kept(uninterrupted: Path) -> None:
+    with pytest.raises(CrossfoldError, match="choose an epoch that was kept: epoch_004, epoch_006"):
+        load_checkpoint(checkpoint(uninterrupted / "checkpoints", 5))
