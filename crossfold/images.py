@@ -89,11 +89,16 @@ def read_header(path: str | os.PathLike[str]) -> nib.Nifti1Image:
     if path.stat().st_size == 0:
         raise CrossfoldError(f"{path}: the file is empty", remedy="copy it again from its source")
     try:
-        return nib.load(path)
+        nifti = nib.load(path)
     except _UNREADABLE as error:
         raise CrossfoldError(
             f"{path}: not readable as NIfTI ({error})", remedy="copy it again from its source"
         ) from error
+    if not isinstance(nifti, nib.Nifti1Image):
+        raise CrossfoldError(
+            f"{path}: is {type(nifti).__name__}, not NIfTI", remedy="convert it to .nii.gz"
+        )
+    return nifti
 
 
 def ras_geometry(nifti: nib.Nifti1Image) -> tuple[tuple[int, ...], tuple[float, ...]]:

@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from crossfold.errors import CrossfoldError
+
 DATASET = "data/{dataset}/dataset.csv"
 DATASET_IMAGES = "data/{dataset}/images"
 
@@ -35,33 +37,41 @@ METRICS = f"{RUN}/metrics.csv"
 METRICS_SUMMARY = f"{RUN}/metrics_summary.csv"
 MONTAGE = f"{RUN}/figures/montage"
 
+# File systems hold names of 255 bytes; suffixes and the prefix of unfinished files need some.
+LONGEST_SUBJECT = 200
+
 
 def checkpoint(directory: str | os.PathLike[str], epoch: int) -> Path:
     """Return the checkpoint of an epoch in a fold's directory of checkpoints."""
     return Path(directory) / f"epoch_{epoch:03d}.safetensors"
 
 
-def subject_file(
-    directory: str | os.PathLike[str], subject: str, suffix: str = ".nii.gz"
-) -> Path:
+def subject_file(directory: str | os.PathLike[str], subject: str, suffix: str = ".nii.gz") -> Path:
     """Return the file of a subject in a directory.
 
     Subjects are any string; what a file name cannot hold is percent-encoded.
+
+    Raises
+    ------
+    CrossfoldError
+        If the subject is empty, or too long for a file name.
 
     Examples
     --------
     >>> subject_file("val", "P 01/a").name
     'P 01%2Fa.nii.gz'
     """
-    name = "".join(
-        character
-        if (character.isalnum() or character in " _-.") and not (position == 0 and character in ". ")
-        else quote(character, safe="") if character not in ". " else f"%{ord(character):02X}"
-        for position, character in enumerate(subject)
-    )
+    name = quote(subject, safe=" ", errors="surrogatepass")
+    if name.startswith("."):
+        name = name.replace(".", "%2E", 1)
+    if not 0 < len(name) <= LONGEST_SUBJECT:
+        raise CrossfoldError(
+            f"dataset.csv: subject `{subject}` takes {len(name)} bytes in the name of a file",
+            remedy=f"give it 1 to {LONGEST_SUBJECT} letters",
+        )
     return Path(directory) / f"{name}{suffix}"
 
 
 def subject_of(path: str | os.PathLike[str], suffix: str = ".nii.gz") -> str:
     """Return the subject that a file belongs to, the inverse of `subject_file`."""
-    return unquote(Path(path).name.removesuffix(suffix))
+    return unquote(Path(path).name.removesuffix(suffix), errors="surrogatepass")

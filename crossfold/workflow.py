@@ -36,7 +36,10 @@ def job(snakemake: Any) -> Iterator[None]:
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
-        filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+        filename=log,
+        filemode="w",
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
     )
     logging.captureWarnings(True)
     logger.info("crossfold %s, Python %s", version_of("crossfold"), platform.python_version())

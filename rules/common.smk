@@ -48,8 +48,7 @@ def of_dataset(pattern):
 def of_folds(pattern):
     """An input for every fold of a model."""
     return lambda wildcards: [
-        pattern.format(fold=fold, **wildcards)
-        for fold in range(model_of(wildcards).splits.folds)
+        pattern.format(fold=fold, **wildcards) for fold in range(model_of(wildcards).splits.folds)
     ]
 
 
@@ -69,9 +68,7 @@ def epoch_of(wildcards):
 
 def available_models():
     """Models whose dataset is imported, or can be imported on this machine."""
-    return [
-        name for name, model in CONFIG.models.items() if CONFIG.dataset_is_here(model.dataset)
-    ]
+    return [name for name, model in CONFIG.models.items() if CONFIG.dataset_is_here(model.dataset)]
 
 
 def targets_of(model):

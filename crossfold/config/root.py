@@ -6,7 +6,7 @@ from pathlib import Path
 
 from crossfold import paths
 from crossfold.config.base import Section, nearest
-from crossfold.config.datasets import DatasetConfig, expand_path
+from crossfold.config.datasets import DatasetConfig, PhantomDataset, expand_path
 from crossfold.config.figures import FiguresConfig
 from crossfold.config.models import ModelConfig
 from crossfold.config.statistics import StatisticsConfig
@@ -44,7 +44,7 @@ class Config(Section):
         if Path(paths.DATASET.format(dataset=name)).is_file():
             return True
         section = self.datasets[name]
-        if section.synthetic:
+        if isinstance(section, PhantomDataset):
             return True
         try:
             return expand_path(section.path, name).is_dir()

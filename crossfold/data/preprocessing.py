@@ -10,19 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from crossfold.config.preprocessing import CtWindow, PercentileRange, PreprocessingConfig, ZScore
 from crossfold.data.dataset import Dataset
 from crossfold.data.resampling import resample, resample_labels, resampled_shape
 from crossfold.images import atomic_directory, ras_geometry, read_header
+from crossfold.parallel import map_subjects
 from crossfold.paths import subject_file
 
 IMAGE, LABELS, VOXELS = ".image.npy", ".labels.npy", ".voxels.npy"
@@ -86,8 +85,8 @@ def preprocess_dataset(
     """Write the arrays of every subject and the plan; the directory appears whole or not at all.
 
     For each subject: `<subject>.image.npy` float16 (channel, x, y, z), `<subject>.labels.npy` uint8
-    (x, y, z), `<subject>.voxels.npy` int32 (structure, draw, axis): voxels drawn at random from each
-    structure, -1 where it is absent.
+    (x, y, z), `<subject>.voxels.npy` int32 (structure, draw, axis): voxels drawn at random from
+    each structure, -1 where it is absent.
 
     Parameters
     ----------
@@ -106,13 +105,14 @@ def preprocess_dataset(
     workers
         Number of processes.
     """
-    with ProcessPoolExecutor(workers) as pool, atomic_directory(preprocessed) as directory:
-        geometry = partial(_geometry, dataset, channel=images[0])
-        own = dict(zip(subjects, pool.map(geometry, subjects, chunksize=8), strict=True))
-        spacing = np.median([own[subject][1] for subject in training_subjects], axis=0)
-        target = [None] * 3 if config.spacing_mm == "median" else list(config.spacing_mm)
-        keep = [wanted is None and config.spacing_mm != "median" for wanted in target]
-        grid = [float(s) if t is None else float(t) for s, t in zip(spacing, target, strict=True)]
+    own = {subject: _geometry(dataset, subject, channel=images[0]) for subject in subjects}
+    median_mm = np.median([own[subject][1] for subject in training_subjects], axis=0).tolist()
+    wanted = median_mm if config.spacing_mm == "median" else config.spacing_mm
+    shapes = [
+        resampled_shape(shape, spacing_mm, _target_mm(spacing_mm, wanted))
+        for shape, spacing_mm in (own[subject] for subject in training_subjects)
+    ]
+    with atomic_directory(preprocessed) as directory:
         prepare = partial(
             _preprocess_subject,
             dataset=dataset,
@@ -120,32 +120,26 @@ def preprocess_dataset(
             images=tuple(images),
             structures=tuple(structures),
             config=config,
-            spacing_mm=[None if kept else size for kept, size in zip(keep, grid, strict=True)],
+            spacing_mm=wanted,
         )
-        progress = tqdm(
-            pool.map(prepare, subjects), total=len(subjects), desc="preprocess", unit="subject"
-        )
-        digests = dict(zip(subjects, progress, strict=True))
-        shapes = [
-            resampled_shape(own[subject][0], own[subject][1], _kept(own[subject][1], grid, keep))
-            for subject in training_subjects
-        ]
+        digests = map_subjects(prepare, subjects, workers=workers, title="preprocess")
+        x_mm, y_mm, z_mm = _target_mm(median_mm, wanted)
         x, y, z = (int(size) for size in np.median(shapes, axis=0))
-        plan = Plan((grid[0], grid[1], grid[2]), (x, y, z), digests)
+        plan = Plan((x_mm, y_mm, z_mm), (x, y, z), dict(zip(subjects, digests, strict=True)))
         plan.write(directory)
     return plan
 
 
-def _geometry(dataset: Dataset, subject: str, *, channel: str) -> tuple[Sequence[int], NDArray]:
+def _geometry(
+    dataset: Dataset, subject: str, *, channel: str
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Return shape and voxel size of a subject along right, anterior, superior."""
-    shape, spacing_mm = ras_geometry(read_header(dataset.path(subject, channel)))
-    return shape, np.array(spacing_mm)
+    return ras_geometry(read_header(dataset.path(subject, channel)))
 
 
-def _kept(
-    own: Sequence[float], grid: Sequence[float], keep: Sequence[bool]
-) -> tuple[float, ...]:
-    return tuple(o if kept else g for o, g, kept in zip(own, grid, keep, strict=True))
+def _target_mm(own_mm: Sequence[float], wanted_mm: Sequence[float | None]) -> list[float]:
+    """Return the voxel size that an image gets: along an axis without a wish, its own."""
+    return [o if w is None else w for o, w in zip(own_mm, wanted_mm, strict=True)]
 
 
 def _preprocess_subject(
@@ -160,14 +154,11 @@ def _preprocess_subject(
 ) -> str:
     """Write the arrays of one subject and return their digest."""
     array = np.stack(
-        [
-            preprocess_image(dataset, subject, channel, config, spacing_mm)
-            for channel in images
-        ]
+        [preprocess_image(dataset, subject, channel, config, spacing_mm) for channel in images]
     )
     source = dataset.label_map(subject, structures).to_ras()
     labels = resample_labels(source.array, array.shape[1:], len(structures))
-    arrays = {
+    arrays: dict[str, NDArray] = {
         IMAGE: array,
         LABELS: labels,
         VOXELS: _draw_voxels(labels, len(structures), seed=subject),
@@ -188,10 +179,7 @@ def preprocess_image(
 ) -> NDArray[np.float16]:
     """Return one channel of a subject on the training grid, (x, y, z), RAS, normalised."""
     image = dataset.image(subject, channel).to_ras()
-    target = [
-        own if wanted is None else wanted
-        for own, wanted in zip(image.spacing_mm, spacing_mm, strict=True)
-    ]
+    target = _target_mm(image.spacing_mm, spacing_mm)
     array = resample(image.array, resampled_shape(image.array.shape, image.spacing_mm, target))
     return normalise(array, config.normalisation_of(channel)).astype(np.float16)
 
@@ -211,15 +199,16 @@ def normalise(
     match method:
         case CtWindow(level=level, window=window):
             low, high = level - window / 2, level + window / 2
-            return (array.clip(low, high) - low) / window
+            scaled = (array.clip(low, high) - low) / window
         case PercentileRange(percentiles=percentiles):
             low, high = np.percentile(array, percentiles)
-            return (array.clip(low, high) - low) / max(high - low, 1e-8)
+            scaled = (array.clip(low, high) - low) / max(high - low, 1e-8)
         case ZScore(clip_percentiles=percentiles):
             if percentiles is not None:
                 array = array.clip(*np.percentile(array, percentiles))
             mean, deviation = array.mean(dtype=np.float64), array.std(dtype=np.float64)
-            return ((array - mean) / max(deviation, 1e-8)).astype(np.float32)
+            scaled = (array - mean) / max(deviation, 1e-8)
+    return scaled.astype(np.float32, copy=False)
 
 
 def _draw_voxels(labels: NDArray[np.uint8], count: int, *, seed: str) -> NDArray[np.int32]:

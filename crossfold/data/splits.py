@@ -328,8 +328,8 @@ def _draw(
     drawn = frozenset(group for group in groups if _uniform(seed, key, group) < share)
     if not drawn:
         raise CrossfoldError(
-            f"splits.{key}: {share:g} draws nobody from {len(groups)} subjects or groups with seed "
-            f"{seed}: each is drawn on its own by a hash, so few subjects may give none",
+            f"splits.{key}: {share:g} draws nobody from the {len(groups)} subjects or groups that "
+            f"are left, with seed {seed}; a hash draws each on its own, so few may give none",
             remedy=f"choose another splits.seed, a larger proportion, or list subjects in "
             f"splits.{key}",
         )

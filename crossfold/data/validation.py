@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from crossfold.config.base import nearest
 from crossfold.config.checks import ChecksConfig
 from crossfold.data.dataset import Row, read_table, rows_of
 from crossfold.data.dataset_report import DatasetReport, read_report, require_usable
 from crossfold.data.subject_checks import Problem, SubjectFindings, inspect_subject
-from crossfold.errors import CrossfoldError
+from crossfold.parallel import map_subjects
 
 __all__ = ["DatasetReport", "read_report", "require_usable", "validate_dataset"]
 
@@ -67,29 +64,15 @@ def validate_dataset(
     rows_of_subject: dict[str, list[Row]] = {subject: [] for subject in subjects}
     for row in rows_of(table):
         rows_of_subject[row["subject"]].append(row)
-    findings = _map(inspect, rows_of_subject, workers)
+    findings = map_subjects(
+        inspect, rows_of_subject, rows_of_subject.values(), workers=workers, title="check"
+    )
     problems += _absent_structures(findings, structures)
     for finding in findings:
         problems += finding.problems
     problems += _duplicate_images(findings)
     problems += _spacing_outliers(findings, checks.spacing_factor)
     return DatasetReport(tuple(subjects), tuple(problems), checks.on_problem)
-
-
-def _map(
-    inspect: partial[SubjectFindings], rows: dict[str, list[Row]], workers: int
-) -> list[SubjectFindings]:
-    progress = partial(tqdm, total=len(rows), desc="check", unit="subject")
-    if workers <= 1 or len(rows) <= 1:
-        return list(progress(map(inspect, rows, rows.values())))
-    try:
-        with ProcessPoolExecutor(min(workers, len(rows))) as pool:
-            return list(progress(pool.map(inspect, rows, rows.values(), chunksize=4)))
-    except BrokenProcessPool as error:
-        raise CrossfoldError(
-            "a process that checked images was killed, probably for want of memory",
-            remedy="give the step fewer threads or more memory",
-        ) from error
 
 
 def _dataset_problems(table: pd.DataFrame, channels: list[str]) -> Iterator[Problem]:

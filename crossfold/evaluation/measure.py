@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from crossfold.config.metrics import MetricsConfig
 from crossfold.config.labels import label_values
+from crossfold.config.metrics import MetricsConfig
 from crossfold.data.dataset import Dataset
 from crossfold.errors import CrossfoldError
 from crossfold.evaluation.metrics import measure_label_maps
 from crossfold.evaluation.tables import METRICS_COLUMNS
 from crossfold.images import read_labels
+from crossfold.parallel import map_subjects
 from crossfold.paths import subject_file
 
 
@@ -113,13 +112,9 @@ def measure_segmentations(
         _measure_subject, dataset=dataset, segmentations=segmentations, measurement=measurement
     )
     title = f"measure {measurement.constants['split']}"
-    progress = partial(tqdm, total=len(subjects), desc=title, unit="subject")
-    if workers == 1:
-        rows = list(progress(map(work, subjects)))
-    else:
-        with ProcessPoolExecutor(workers) as pool:
-            rows = list(progress(pool.map(work, subjects)))
-    return pd.DataFrame(sum(rows, [])).reindex(columns=METRICS_COLUMNS)
+    measured = map_subjects(work, subjects, workers=workers, title=title)
+    rows = [row for rows_of_subject in measured for row in rows_of_subject]
+    return pd.DataFrame(rows, columns=METRICS_COLUMNS)
 
 
 def _measure_subject(

@@ -57,7 +57,7 @@ class UNet(nn.Module):
         super().__init__()
         levels = len(channels)
         kernels = [tuple(k) for k in kernel_sizes or [(3, 3, 3)] * levels]
-        steps = [tuple(s) for s in strides or [(2, 2, 2)] * (levels - 1)]
+        steps = [(x, y, z) for x, y, z in strides or [(2, 2, 2)] * (levels - 1)]
         if len(kernels) != levels or len(steps) != levels - 1:
             raise CrossfoldError(
                 f"network: {levels} `channels` with {len(kernels)} `kernel_sizes` and "
@@ -200,7 +200,8 @@ def build_network(target: str, arguments: dict[str, Any]) -> nn.Module:
             f"network: {target} refuses its arguments: {error}",
             remedy=f"see the signature {inspect.signature(constructor)}",
         ) from error
-    return network.to(memory_format=torch.channels_last_3d)
+    # The overloads that torch declares leave memory_format out.
+    return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 
 def _constructor(target: str) -> type[nn.Module]:
@@ -219,7 +220,8 @@ def divisor_of(arguments: dict[str, Any]) -> Triple:
     strides = arguments.get("strides")
     if not strides:
         levels = len(arguments.get("channels") or arguments.get("features") or range(6))
-        return (2 ** (levels - 1),) * 3  # type: ignore[return-value]
+        factor = 2 ** (levels - 1)
+        return factor, factor, factor
     per_axis = [[step] * 3 if isinstance(step, int) else list(step) for step in strides]
     x, y, z = (math.prod(axis) for axis in zip(*per_axis, strict=True))
     return x, y, z
@@ -239,7 +241,7 @@ def pad_to_network(image: Tensor, divisor: Triple) -> Tensor:
     divisor
         As given by `divisor_of`.
     """
-    padding = []
+    padding: list[int] = []
     for axis, size in enumerate(image.shape[-3:]):
         needed = math.ceil(size / divisor[axis]) * divisor[axis]
         if axis == 0 and needed == 2 * divisor[axis] and divisor[axis] > 1:

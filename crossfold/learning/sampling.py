@@ -84,12 +84,12 @@ class CropSampler:
             Voxels added on both sides along x, y, z.
         """
         drawn = random.integers(len(self.subjects), size=count)
-        margin = np.asarray(margin)
-        full = tuple(self.size + 2 * margin)
+        around = np.asarray(margin)
+        full = tuple(self.size + 2 * around)
         images = np.zeros((count, self._images[0].shape[0], *full), dtype=np.float32)
         labels = np.zeros((count, *full), dtype=np.int64)
         for crop, index in enumerate(drawn):
-            start = self._start(random, index) - margin
+            start = self._start(random, index) - around
             source, target = _overlap(start, full, self._labels[index].shape)
             images[crop][(slice(None), *target)] = self._images[index][(slice(None), *source)]
             labels[crop][target] = self._labels[index][source]

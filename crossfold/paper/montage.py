@@ -21,8 +21,8 @@ from crossfold.paths import subject_file
 # Okabe and Ito: told apart by readers with any colour vision.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#D55E00", "#CC79A7", "#0072B2")
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
-# Letters at the left, right, bottom and top of a RAS slice drawn transposed, as a reader sees it.
-EDGES = {"sagittal": "PAIS", "coronal": "LRIS", "axial": "LRPA"}
+# Letters at the left, right, bottom and top: radiologists see the patient's right on their left.
+EDGES = {"sagittal": "PAIS", "coronal": "RLIS", "axial": "RLPA"}
 MM_PER_INCH = 25.4
 SLICES = 3
 
@@ -41,8 +41,8 @@ def plot_montage(
 ) -> None:
     """Draw the best, the median and the worst subject, three slices each.
 
-    Subjects are ranked by their mean Dice over the structures, ties by name. Slices are the one with
-    the largest error and the quartiles of the extent of the reference.
+    Subjects are ranked by their mean Dice over the structures, ties by name. Slices are the one
+    with the largest error and the quartiles of the extent of the reference.
 
     Parameters
     ----------
@@ -58,10 +58,13 @@ def plot_montage(
         Files to write; the table says which subjects and slices are shown.
     """
     chosen = choose_subjects(metrics[metrics["structure"].isin(structures)])
-    rows = [_load(dataset, segmentations, subject, image, structures) for subject in chosen["subject"]]
+    rows = [
+        _load(dataset, segmentations, subject, image, structures) for subject in chosen["subject"]
+    ]
     shown = [_slices(row, PLANES[config.plane]) for row in rows]
-    style = {"font.size": config.font_size_pt, "pdf.fonttype": 42, "font.family": "DejaVu Sans"}
-    with mpl.rc_context(style):
+    with mpl.rc_context(
+        {"font.size": config.font_size_pt, "pdf.fonttype": 42, "font.family": "DejaVu Sans"}
+    ):
         figure = _draw(rows, shown, chosen, structures, config, bool(metrics["synthetic"].iloc[0]))
         for path, options in ((png, {"Software": None}), (pdf, {"CreationDate": None})):
             with atomic_path(path) as temporary:
@@ -122,9 +125,7 @@ def _draw(
     legend = 0.55
     figure = Figure(figsize=(width, sum(heights) + legend), layout="constrained")
     panels = figure.subplots(len(rows), SLICES, squeeze=False, height_ratios=heights)
-    for row, slices, line, axes in zip(
-        rows, shown, chosen.itertuples(), panels, strict=True
-    ):
+    for row, slices, line, axes in zip(rows, shown, chosen.itertuples(), panels, strict=True):
         for column, panel in enumerate(axes):
             panel.set_axis_off()
             if column < len(slices):
@@ -175,10 +176,17 @@ def _panel(panel: Axes, row: Mapping[str, Image], axis: int, index: int, count: 
                     x, y, labels == value, [0.5], colors=[colour], linewidths=0.8, linestyles=style
                 )
     panel.set_aspect("equal")
+    if axis != PLANES["sagittal"]:
+        panel.invert_xaxis()
 
 
 def _mark_edges(panel: Axes, letters: str) -> None:
-    places = ((0.02, 0.5, "left"), (0.98, 0.5, "right"), (0.5, 0.02, "center"), (0.5, 0.98, "center"))
+    places = (
+        (0.02, 0.5, "left"),
+        (0.98, 0.5, "right"),
+        (0.5, 0.02, "center"),
+        (0.5, 0.98, "center"),
+    )
     for (x, y, side), letter in zip(places, letters, strict=True):
         vertical = {0.02: "bottom", 0.98: "top"}.get(y, "center")
         panel.text(

@@ -81,7 +81,7 @@ def _ensemble_subject(
 ) -> None:
     mean, like = average_posteriors([subject_file(member, subject) for member in members])
     segmentation = segment(mean, labels=labels, largest_component=largest_component)
-    maps = (mean, segmentation, normalised_entropy(mean))
+    maps: tuple[NDArray, ...] = (mean, segmentation, normalised_entropy(mean))
     for directory, array in zip(targets, maps, strict=True):
         write_image(subject_file(directory, subject), array, like)
 
@@ -98,7 +98,8 @@ def average_posteriors(files: Sequence[Path]) -> tuple[NDArray[np.float32], Imag
     total = first.array.copy()
     for file in files[1:]:
         total += read_posterior(file).array
-    return total / len(files), first
+    total /= len(files)
+    return total, first
 
 
 def normalised_entropy(posterior: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 from tqdm import tqdm
 
-from crossfold.config.learning import TrainingConfig
 from crossfold.config.labels import label_values
+from crossfold.config.learning import TrainingConfig
 from crossfold.config.prediction import InferenceConfig, PostprocessingConfig
 from crossfold.data.dataset import Dataset
 from crossfold.data.preprocessing import IMAGE

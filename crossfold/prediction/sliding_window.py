@@ -104,19 +104,13 @@ class Predictor:
             float32 (class, x, y, z) on the CPU; the classes of a voxel add up to 1.
         """
         size = image.shape[1:]
-        window = size if self.window is None else self.window
         # Windows never exceed the image by more than the network needs.
-        window = [min(w, math.ceil(s / d) * d) for w, s, d in zip(window, size, self.divisor, strict=True)]
+        largest = [math.ceil(s / d) * d for s, d in zip(size, self.divisor, strict=True)]
+        window = [min(w, s) for w, s in zip(self.window or size, largest, strict=True)]
         padding = [max(0, w - s) for w, s in zip(window, size, strict=True)]
         padded = functional.pad(image.float(), [p for pad in reversed(padding) for p in (0, pad)])
         weight = gaussian_weight(window).to(self.device)
-        starts = itertools.product(
-            *(window_starts(s, w, self.overlap) for s, w in zip(padded.shape[1:], window, strict=True))
-        )
-        places = [
-            tuple(slice(first, first + w) for first, w in zip(start, window, strict=True))
-            for start in starts
-        ]
+        places = self._places(padded.shape[1:], window)
         padded = padded.to(self.device)
         posterior: Tensor | None = None
         total = torch.zeros(padded.shape[1:], device=self.device)
@@ -132,6 +126,14 @@ class Predictor:
         posterior /= total
         x, y, z = size
         return posterior[:, :x, :y, :z].cpu()
+
+    def _places(self, size: Sequence[int], window: Sequence[int]) -> list[tuple[slice, ...]]:
+        """Return the windows that cover an image."""
+        axes = [
+            [slice(start, start + w) for start in window_starts(s, w, self.overlap)]
+            for s, w in zip(size, window, strict=True)
+        ]
+        return list(itertools.product(*axes))
 
     def _forward(self, windows: Tensor) -> Tensor:
         """Return posteriors of windows, averaged over mirrored copies."""

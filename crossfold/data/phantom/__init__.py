@@ -7,7 +7,6 @@ correlated noise, and three institutions scan on three grids.
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
@@ -18,7 +17,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from tqdm import tqdm
 
 from crossfold.data.dataset import COLUMNS
 from crossfold.data.phantom.patient import Patient, Visit
@@ -26,6 +24,7 @@ from crossfold.data.phantom.pelvis import STRUCTURES, paint_pelvis
 from crossfold.data.phantom.shapes import random_stream
 from crossfold.errors import CrossfoldError
 from crossfold.images import Image, write_image
+from crossfold.parallel import available_cores, map_subjects
 
 
 @dataclass(frozen=True)
@@ -85,10 +84,7 @@ def make_phantom(images: Path, *, subjects: int, seed: int) -> pd.DataFrame:
     images = Path(images)
     images.mkdir(parents=True, exist_ok=True)
     numbers = range(1, subjects + 1)
-    with ProcessPoolExecutor() as pool:
-        written = pool.map(partial(_write_subject, images, seed), numbers)
-        for _ in tqdm(written, total=subjects, desc="phantom", unit="subject"):
-            pass
+    _write_all(images, seed, numbers)
     rows = [row for number in numbers for row in _rows(number, images.name)]
     return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
 
@@ -167,6 +163,11 @@ def _header(shape: tuple[int, int, int], affine: NDArray[np.float64]) -> nib.Nif
     header.set_sform(affine, code="scanner")
     header.set_xyzt_units("mm", "sec")
     return header
+
+
+def _write_all(images: Path, seed: int, numbers: range) -> None:
+    write = partial(_write_subject, images, seed)
+    map_subjects(write, numbers, workers=available_cores(), title="phantom")
 
 
 def _write_subject(images: Path, seed: int, number: int) -> None:

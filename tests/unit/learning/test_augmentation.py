@@ -57,7 +57,9 @@ def test_scaling_enlarges_in_millimetres() -> None:
     augmenter = Augmenter(config, patch_size=(40, 20, 3), spacing_mm=(1, 2, 5), structures=["a"])
     x, y, z = (s + 2 * m for s, m in zip((40, 20, 3), augmenter.margin, strict=True))
     millimetres = torch.stack(
-        torch.meshgrid(torch.arange(x) - (x - 1) / 2, 2 * (torch.arange(y) - (y - 1) / 2), indexing="ij")
+        torch.meshgrid(
+            torch.arange(x) - (x - 1) / 2, 2 * (torch.arange(y) - (y - 1) / 2), indexing="ij"
+        )
     )
     disc = (millimetres.norm(dim=0) < 12)[None, :, :, None].expand(1, x, y, z).long()
     drawn = draw_augmentation(config, np.random.default_rng(3), 1)
@@ -69,9 +71,7 @@ def test_scaling_enlarges_in_millimetres() -> None:
 
 
 def test_mirroring_renames_left_and_right() -> None:
-    config = AugmentationConfig(
-        **NOTHING, mirror_axes=("x",), mirror_pairs=(("left", "right"),)
-    )
+    config = AugmentationConfig(**NOTHING, mirror_axes=("x",), mirror_pairs=(("left", "right"),))
     for seed in range(5):
         (images, labels), (old_images, old_labels) = augment(config, seed)
         mirrored = draw_augmentation(config, np.random.default_rng(seed), 2).mirror[:, 0]

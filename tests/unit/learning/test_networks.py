@@ -70,7 +70,7 @@ def test_errors_name_the_key(config: dict[str, object], message: str) -> None:
 
 
 def test_channels_and_strides_have_to_agree() -> None:
-    with pytest.raises(CrossfoldError, match="3 `channels`.*1 `strides`"):
+    with pytest.raises(CrossfoldError, match=r"3 `channels`.*1 `strides`"):
         UNet(1, 2, channels=(4, 8, 16), strides=[(2, 2, 2)])
 
 

@@ -1,0 +1,1 @@
+"""What measures Crossfold; docs/benchmarks.md holds what it printed."""
