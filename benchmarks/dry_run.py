@@ -1,7 +1,6 @@
 """How long Snakemake takes to plan a model with 1 000 subjects: `python -m benchmarks.dry_run`."""
 
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -9,22 +8,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.machine import describe
+from benchmarks.machine import copy_workflow, describe
 
 ROUNDS, SUBJECTS = 5, 1000
-CHECKOUT = Path(__file__).parents[1]
 CONFIG = """
 datasets: {large: {source: folder, path: ., images: {ct: "{subject}_ct.nii.gz"}}}
 models: {Large: {dataset: large, images: [ct], structures: [organ]}}
 """
 
 
-def make_checkout(folder: Path) -> None:
-    """Copy the workflow, with an imported dataset whose images are empty files."""
-    for name in ("Snakefile", "config.yaml"):
-        shutil.copy(CHECKOUT / name, folder)
-    for name in ("rules", "scripts", "crossfold", "envs", "report"):
-        shutil.copytree(CHECKOUT / name, folder / name)
+def make_dataset(folder: Path) -> None:
+    """Write an imported dataset whose images are empty files."""
     images = folder / "data" / "large" / "images"
     images.mkdir(parents=True)
     rows = ["subject,channel,filePath"]
@@ -43,7 +37,8 @@ def main() -> None:
         *("--configfile", "config.yaml", "large.yaml"),
     ]
     with tempfile.TemporaryDirectory() as name:
-        make_checkout(Path(name))
+        copy_workflow(Path(name))
+        make_dataset(Path(name))
         wall, cpu = [], []
         for _ in range(ROUNDS):
             started, before = time.perf_counter(), os.times()
@@ -51,8 +46,10 @@ def main() -> None:
             after = os.times()
             wall.append(time.perf_counter() - started)
             cpu.append(
-                after.children_user + after.children_system
-                - before.children_user - before.children_system
+                after.children_user
+                + after.children_system
+                - before.children_user
+                - before.children_system
             )
     print(describe())
     print(

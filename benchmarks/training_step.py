@@ -32,7 +32,12 @@ from crossfold.paths import subject_file
 
 SUBJECTS, SHAPE = 16, (35, 50, 36)
 # Channels in and out and voxels of 3 x 3 x 3 convolutions of the default network.
-LAYERS = [(16, 16, (32, 48, 32)), (32, 32, (16, 24, 16)), (64, 64, (8, 12, 8)), (32, 16, (32, 48, 32))]
+LAYERS = [
+    (16, 16, (32, 48, 32)),
+    (32, 32, (16, 24, 16)),
+    (64, 64, (8, 12, 8)),
+    (32, 16, (32, 48, 32)),
+]
 
 
 def cpu_seconds(function: Callable[[], Any]) -> float:
@@ -57,9 +62,7 @@ def convolution_limit(repeats: int = 5) -> dict[str, float]:
                 seconds = cpu_seconds(lambda: layer(image))
             best["forward"] = max(best["forward"], work / seconds)
             seconds = cpu_seconds(lambda: layer(image).backward(gradient))
-            best["forward and backward"] = max(
-                best["forward and backward"], 3 * work / seconds
-            )
+            best["forward and backward"] = max(best["forward and backward"], 3 * work / seconds)
     return best
 
 
@@ -148,17 +151,23 @@ def main() -> None:
     table = pd.DataFrame(parts).median()
     whole = table.pop("whole step")
     print(describe())
-    print(f"\nbf16 convolution, best layer, one thread: {limit['forward']:.0f} GFLOP/s forward, "
-          f"{limit['forward and backward']:.0f} GFLOP/s forward and backward")
-    print(f"one step: {work:.1f} GFLOP in {whole:.4f} CPU-s = {work / whole:.0f} GFLOP/s = "
-          f"{100 * work / whole / limit['forward']:.0f} % of the forward limit, "
-          f"{100 * work / whole / limit['forward and backward']:.0f} % of the other\n")
+    print(
+        f"\nbf16 convolution, best layer, one thread: {limit['forward']:.0f} GFLOP/s forward, "
+        f"{limit['forward and backward']:.0f} GFLOP/s forward and backward"
+    )
+    print(
+        f"one step: {work:.1f} GFLOP in {whole:.4f} CPU-s = {work / whole:.0f} GFLOP/s = "
+        f"{100 * work / whole / limit['forward']:.0f} % of the forward limit, "
+        f"{100 * work / whole / limit['forward and backward']:.0f} % of the other\n"
+    )
     print("| part of a step | CPU ms (median) | share |\n|---|---|---|")
     for name, seconds in table.items():
         print(f"| {name} | {1000 * seconds:.1f} | {100 * seconds / whole:.0f} % |")
     spread = statistics.quantiles([part["whole step"] for part in parts], n=4)
-    print(f"| whole step | {1000 * whole:.1f} (quartiles {1000 * spread[0]:.1f}, "
-          f"{1000 * spread[2]:.1f}) | 100 % |")
+    print(
+        f"| whole step | {1000 * whole:.1f} (quartiles {1000 * spread[0]:.1f}, "
+        f"{1000 * spread[2]:.1f}) | 100 % |"
+    )
 
 
 if __name__ == "__main__":
