@@ -91,9 +91,9 @@ def main() -> None:
             metrics = read_metrics(folder / "results" / model / "metrics.csv")
             counts = metrics.groupby("split")["subject"].nunique()
             print(
-                f"\n### {model}\n\n{seconds / 60:.1f} minutes wall on {options.cores} cores from raw "
-                f"files; {counts.get('val', 0)} subjects in {metrics['fold'].nunique() - 1} folds, "
-                f"{counts.get('test', 0)} in the test set\n"
+                f"\n### {model}\n\n{seconds / 60:.1f} minutes wall on {options.cores} cores from "
+                f"raw files; {counts.get('val', 0)} subjects in {metrics['fold'].nunique() - 1} "
+                f"folds, {counts.get('test', 0)} in the test set\n"
             )
             print(accuracy(metrics).round(4).to_markdown(), end="\n\n")
             print(folds(folder, model).round(1).to_markdown(), end="\n\n")

@@ -2,9 +2,9 @@
 
     python -m benchmarks.training_step [--rounds 5] [--steps 20]
 
-One thread. The limit is the best bf16 convolution of the layers of the network, run alone; a step is
-that of the model `Hippocampus` of config.yaml on synthetic images of the same size. Limit and step
-take turns, because the clock of a shared processor changes.
+One thread. The limit is the best bf16 convolution of the layers of the network, run alone; a step
+is that of the model `Hippocampus` of config.yaml on synthetic images of the same size. Limit and
+step take turns, because the clock of a shared processor changes.
 """
 
 import argparse
@@ -40,10 +40,14 @@ LAYERS = [
 ]
 
 
-def cpu_seconds(function: Callable[[], Any]) -> float:
+def cpu_seconds(function: Callable[..., Any], *arguments: Any) -> float:
     started = time.process_time()
-    function()
+    function(*arguments)
     return time.process_time() - started
+
+
+def forward_and_backward(layer: nn.Module, image: torch.Tensor, gradient: torch.Tensor) -> None:
+    layer(image).backward(gradient)
 
 
 def convolution_limit(repeats: int = 5) -> dict[str, float]:
@@ -59,9 +63,9 @@ def convolution_limit(repeats: int = 5) -> dict[str, float]:
         work = 2 * 27 * channels * features * image.shape[0] * float(np.prod(shape)) / 1e9
         for _ in range(repeats):
             with torch.no_grad():
-                seconds = cpu_seconds(lambda: layer(image))
+                seconds = cpu_seconds(layer, image)
             best["forward"] = max(best["forward"], work / seconds)
-            seconds = cpu_seconds(lambda: layer(image).backward(gradient))
+            seconds = cpu_seconds(forward_and_backward, layer, image, gradient)
             best["forward and backward"] = max(best["forward and backward"], 3 * work / seconds)
     return best
 
