@@ -30,10 +30,14 @@ rule all:
 
 
 rule metrics:
-    """Metrics of one model in all its folds: snakemake metrics --config model=Prostate."""
+    """Metrics of every model whose dataset is on this machine, with confidence intervals."""
     input:
-        expand(paths.METRICS_SUMMARY, run=config.get("model", available_models())),
+        expand(paths.METRICS_SUMMARY, run=available_models()),
 
 
 onsuccess:
     say_what_was_made(workflow)
+
+
+onerror:
+    say_what_failed()

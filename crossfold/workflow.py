@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import logging
 import os
 import platform
 import sys
-import traceback
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -23,15 +24,18 @@ PACKAGE = Path(__file__).parent
 # the modules would retrain every model after the edit of a comment.
 TRAINING_VERSION = 1
 
+STARTED = time.time()
+ERROR = f" {logging.getLevelName(logging.ERROR)} "
+
 logger = logging.getLogger("crossfold")
 
 
 @contextlib.contextmanager
 def job(snakemake: Any) -> Iterator[None]:
-    """Run a script: its log goes to the rule's log file, its errors to the user as well.
+    """Run a script: what it does goes to the log file of its rule.
 
-    An error that the user can mend is shown as a message; of any other the traceback goes to the
-    log and the last line to the terminal.
+    An error ends the job. The last record of the log is what `say_what_failed` tells the user: the
+    message of an error that the user can mend, the kind of any other, its traceback before it.
     """
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -40,25 +44,20 @@ def job(snakemake: Any) -> Iterator[None]:
         filemode="w",
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
+        encoding="utf-8",
     )
     logging.captureWarnings(True)
     logger.info("crossfold %s, Python %s", version_of("crossfold"), platform.python_version())
     try:
         yield
     except CrossfoldError as error:
-        logger.error("%s", error)
-        _stop(f"Error in {snakemake.rule}: {error}")
-    except OSError as error:
-        logger.error("%s", traceback.format_exc())
-        _stop(f"Error in {snakemake.rule}: {error}\n  Details: {log}")
+        logger.error("in %s: %s", snakemake.rule, error)
+        sys.exit(1)
     except Exception as error:
-        logger.error("%s", traceback.format_exc())
-        _stop(f"Error in {snakemake.rule}: {type(error).__name__}: {error}\n  Traceback: {log}")
-
-
-def _stop(message: str) -> None:
-    print(f"\n{message}\n", file=sys.stderr, flush=True)
-    sys.exit(1)
+        logger.exception("traceback")
+        message = f"{type(error).__name__}: {error}\n  Traceback: {log}"
+        logger.error("in %s: %s", snakemake.rule, message)
+        sys.exit(1)
 
 
 def version_of(package: str) -> str:
@@ -90,19 +89,28 @@ def fingerprint(*modules: str) -> str:
 
 @contextlib.contextmanager
 def readable_errors() -> Iterator[None]:
-    """Turn an error of the configuration into a message without a traceback."""
-    from snakemake.exceptions import WorkflowError
-
+    """End with the message of an error of the configuration, where Snakemake adds a traceback."""
     try:
         yield
     except CrossfoldError as error:
-        raise WorkflowError(str(error)) from None
+        sys.exit(f"\nError in the configuration: {error}\n")
 
 
 def configuration_files(workflow: Any) -> list[Path]:
     """Return the configuration files of a run, the strongest last."""
-    files = [*workflow.configfiles, *workflow.config_settings.configfiles]
+    overlays = [Path(file).resolve() for file in workflow.config_settings.configfiles]
+    files = [Path(file).resolve() for file in workflow.configfiles]
+    files = [file for file in files if file not in overlays] + overlays
     return [Path(os.path.relpath(file)) for file in dict.fromkeys(files)]
+
+
+def say_what_failed(logs: Path = Path("logs")) -> None:
+    """Print the errors of this run, once and after all that Snakemake has to say."""
+    failed = [file for file in logs.rglob("*.log") if file.stat().st_mtime >= STARTED]
+    texts = (file.read_text(encoding="utf-8") for file in sorted(failed))
+    errors = dict.fromkeys(text.rpartition(ERROR)[2].strip() for text in texts if ERROR in text)
+    for error in errors:
+        atexit.register(print, f"\nError {error}\n", file=sys.stderr, flush=True)
 
 
 def say_what_was_made(workflow: Any) -> None:

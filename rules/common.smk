@@ -7,6 +7,7 @@ from crossfold.workflow import (
     configuration_files,
     fingerprint,
     readable_errors,
+    say_what_failed,
     say_what_was_made,
 )
 
@@ -14,7 +15,6 @@ with readable_errors():
     CONFIG = load_config(config, configuration_files(workflow))
 
 CORES = workflow.cores or 1
-LOGS = "logs/{rule}"
 
 
 wildcard_constraints:
@@ -24,20 +24,21 @@ wildcard_constraints:
     fold=r"\d+",
 
 
+def name_of(wildcards):
+    """The name of the model of a rule that has the wildcard {model} or {run}."""
+    return wildcards.get("model") or wildcards.run.partition("@")[0]
+
+
 def model_of(wildcards):
     """The model of a rule that has the wildcard {model} or {run}."""
-    name = getattr(wildcards, "model", None) or wildcards.run.partition("@")[0]
-    return CONFIG.model(name)
+    return CONFIG.model(name_of(wildcards))
 
 
-def of_model(pattern, **values):
+def of_model(pattern):
     """An input that belongs to the model of a run, whatever the epoch it is evaluated from."""
-
-    def path(wildcards):
-        name = getattr(wildcards, "model", None) or wildcards.run.partition("@")[0]
-        return expand(pattern, model=name, allow_missing=True, **values)[0].format(**wildcards)
-
-    return path
+    return lambda wildcards: pattern.format(
+        model=name_of(wildcards), fold=wildcards.get("fold")
+    )
 
 
 def of_dataset(pattern):

@@ -101,7 +101,7 @@ class TrainingConfig(Section):
     cross_entropy: Fraction = 0.5
     """Weight of cross-entropy against the soft Dice loss."""
     half_resolution: Fraction = 0.0
-    """Share of the steps, the first ones, that see crops averaged over 2 x 2 x 2 voxels."""
+    """Share of the steps, the first ones, that see crops averaged to the second level's grid."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Arithmetic of the network; auto: bf16 where the processor has instructions for it."""
     device: str = "auto"

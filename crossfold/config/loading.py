@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,12 +15,14 @@ from crossfold.config.base import nearest
 from crossfold.config.datasets import DatasetConfig
 from crossfold.config.figures import FiguresConfig
 from crossfold.config.inheritance import lineage, resolve
-from crossfold.config.models import MODEL_NAME, ModelConfig
+from crossfold.config.models import ModelConfig
 from crossfold.config.root import Config
 from crossfold.config.statistics import StatisticsConfig
 from crossfold.errors import CrossfoldError
 
 Location = tuple[str | int, ...]
+# Names of models and datasets are folders.
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 def load_config(raw: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Config:
@@ -42,13 +45,13 @@ def load_config(raw: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Con
         if key not in Config.model_fields:
             raise where.error((key,), "unknown key", nearest(key, Config.model_fields))
     models = raw.get("models") or {}
-    datasets = {
-        name: _check(DatasetConfig, section, ("datasets", name), where)
-        for name, section in (raw.get("datasets") or {}).items()
-    }
+    datasets = {}
+    for name, section in (raw.get("datasets") or {}).items():
+        _check_name(("datasets", name), section, where)
+        datasets[name] = _check(DatasetConfig, section, ("datasets", name), where)
     concrete = {}
     for name, section in models.items():
-        _check_name(name, section, where)
+        _check_name(("models", name), section, where)
         if (section or {}).get("abstract"):
             lineage(name, models)
         else:
@@ -62,15 +65,15 @@ def load_config(raw: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Con
     )
 
 
-def _check_name(name: str, section: Any, where: _Origin) -> None:
-    if not MODEL_NAME.fullmatch(str(name)):
+def _check_name(location: Location, section: Any, where: _Origin) -> None:
+    if not NAME.fullmatch(str(location[-1])):
         raise where.error(
-            ("models", name),
+            location,
             "not a name that can be part of a path",
             "start with a letter; use letters, digits, `_` and `-`",
         )
     if section is not None and not isinstance(section, Mapping):
-        raise where.error(("models", name), f"is {section!r}", "write a mapping of keys to values")
+        raise where.error(location, f"is {section!r}", "write a mapping of keys to values")
 
 
 def _load_model(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 from typing import Annotated
 
@@ -15,8 +14,6 @@ from crossfold.config.metrics import MetricsConfig
 from crossfold.config.prediction import InferenceConfig, PostprocessingConfig
 from crossfold.config.preprocessing import PreprocessingConfig
 from crossfold.config.splits import SplitsConfig
-
-MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:

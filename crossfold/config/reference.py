@@ -17,21 +17,21 @@ INTRODUCTION = Path(__file__).parent / "templates" / "configuration.md"
 
 # Heading of each section, in the order of the page.
 HEADINGS = {
-    "Config": "The file",
-    "PhantomDataset": "A dataset of source phantom",
-    "DecathlonDataset": "A dataset of source decathlon",
-    "NnunetDataset": "A dataset of source nnunet",
-    "InnereyeDataset": "A dataset of source innereye",
-    "FolderDataset": "A dataset of source folder",
-    "FolderLabels": "labels of a folder",
-    "ModelConfig": "A model",
+    "Config": "config.yaml",
+    "PhantomDataset": "phantom dataset",
+    "DecathlonDataset": "decathlon dataset",
+    "NnunetDataset": "nnunet dataset",
+    "InnereyeDataset": "innereye dataset",
+    "FolderDataset": "folder dataset",
+    "FolderLabels": "folder labels",
+    "ModelConfig": "model",
     "ChecksConfig": "checks",
     "SplitsConfig": "splits",
     "Institutions": "institutions",
     "PreprocessingConfig": "preprocessing",
-    "ZScore": "normalisation z_score",
-    "CtWindow": "normalisation ct_window",
-    "PercentileRange": "normalisation percentile",
+    "ZScore": "z_score",
+    "CtWindow": "ct_window",
+    "PercentileRange": "percentile",
     "NetworkConfig": "network",
     "TrainingConfig": "training",
     "AugmentationConfig": "augmentation",
@@ -41,6 +41,9 @@ HEADINGS = {
     "StatisticsConfig": "statistics",
     "FiguresConfig": "figures",
 }
+
+SIGNS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
+YAML_END = "...\n"
 
 Schema = Mapping[str, Any]
 
@@ -67,21 +70,20 @@ def write_reference(path: Path = REFERENCE) -> None:
 def _table(section: Schema) -> Iterator[str]:
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
-    for key, field in section["properties"].items():
-        meaning = field.get("description", "").replace("\n", " ")
-        default = _default(key, field, section.get("required", ()))
+    required = section.get("required", ())
+    for key, field in sorted(
+        section["properties"].items(), key=lambda item: item[0] not in required
+    ):
+        default = "required" if key in required else _default(field)
+        meaning = field.get("description", "").replace("\n", " ").replace("<", "&lt;")
         yield f"| `{key}` | {_kind(field)} | {default} | {meaning} |"
 
 
-def _default(key: str, field: Schema, required: Any) -> str:
-    if key in required:
-        return "required"
+def _default(field: Schema) -> str:
     if "default" not in field or "$ref" in field:  # a section's defaults stand in its own table
         return ""
-    text = yaml.safe_dump(
-        field["default"], default_flow_style=True, sort_keys=False, width=float("inf")
-    )
-    return f"`{text.removesuffix('...' + chr(10)).strip()}`"
+    text = yaml.safe_dump(field["default"], default_flow_style=True, sort_keys=False, width=1000)
+    return f"`{text.removesuffix(YAML_END).strip()}`"
 
 
 def _kind(field: Schema) -> str:
@@ -94,27 +96,22 @@ def _kind(field: Schema) -> str:
     if values := field.get("enum", [field["const"]] if "const" in field else []):
         return " or ".join(f"`{value}`" for value in values)
     if "prefixItems" in field:
-        return f"[{', '.join(map(_kind, field['prefixItems']))}]"
-    match field.get("type"):
+        return f"{len(field['prefixItems'])} × {_kind(field['prefixItems'][0])}"
+    match field["type"]:
         case "array":
-            return f"list of {_kind(field['items'])}"
+            return f"list of {_one_of(field['items'])}"
         case "object":
-            return f"mapping of names to {_kind(field['additionalProperties'])}"
+            return f"names: {_one_of(field['additionalProperties'])}"
         case "null":
             return "`null`"
         case kind:
-            return " ".join([{"string": "text"}.get(kind, kind), *_bounds(field)])
+            bounds = [f"{sign} {field[word]:g}" for word, sign in SIGNS.items() if word in field]
+            return f"{'text' if kind == 'string' else kind} {' and '.join(bounds)}".strip()
 
 
-def _bounds(field: Schema) -> Iterator[str]:
-    for keyword, sign in (
-        ("exclusiveMinimum", ">"),
-        ("minimum", "≥"),
-        ("exclusiveMaximum", "<"),
-        ("maximum", "≤"),
-    ):
-        if keyword in field:
-            yield f"{sign} {field[keyword]:g}"
+def _one_of(field: Schema) -> str:
+    kind = _kind(field)
+    return f"({kind})" if " or " in kind else kind
 
 
 if __name__ == "__main__":

@@ -30,10 +30,6 @@ def config_schema() -> dict[str, Any]:
     schema = Config.model_json_schema(by_alias=True)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "config.yaml of Crossfold"
-    schema["properties"]["model"] = {
-        "type": "string",
-        "description": "Model of the target `metrics`, given on the command line.",
-    }
     model = schema["$defs"][ModelConfig.__name__]
     model.pop("required")
     model["properties"] = _OF_EVERY_MODEL | model["properties"]

@@ -227,6 +227,15 @@ def divisor_of(arguments: dict[str, Any]) -> Triple:
     return x, y, z
 
 
+def first_stride(arguments: dict[str, Any]) -> Triple:
+    """Return the first stride above one of a network: how its grid is made coarser."""
+    for stride in arguments.get("strides") or ():
+        x, y, z = (stride,) * 3 if isinstance(stride, int) else stride
+        if max(x, y, z) > 1:
+            return x, y, z
+    return (2, 2, 2)
+
+
 def pad_to_network(image: Tensor, divisor: Triple) -> Tensor:
     """Pad with zeros at the far end so that a network can take an image.
 

@@ -27,7 +27,7 @@ from crossfold.learning.augmentation import Augmenter, draw_augmentation
 from crossfold.learning.checkpoints import NetworkCard, TrainingState, save_checkpoint
 from crossfold.learning.devices import autocast, prepare_process, select_device
 from crossfold.learning.losses import dice_cross_entropy, hard_dice
-from crossfold.learning.networks import network_arguments, pad_to_network
+from crossfold.learning.networks import first_stride, network_arguments, pad_to_network
 from crossfold.learning.sampling import CropSampler
 from crossfold.paths import checkpoint
 
@@ -149,6 +149,7 @@ class _Training:
         self.card, self.config, self.seed = card, config, config.seed + fold
         self.fold = fold
         self.device = select_device(config.device)
+        self.coarsening = first_stride(card.arguments)
         torch.manual_seed(self.seed)
         self.network = card.build().to(self.device)
         self.average = copy.deepcopy(self.network) if config.ema_decay else None
@@ -248,8 +249,9 @@ class _Training:
     def _step(self, step: int, images: Tensor, labels: Tensor) -> tuple[float, Tensor, Tensor]:
         """Take one optimisation step; return loss, logits and the labels they answer to."""
         if step < self.config.half_resolution * self.config.iterations:
-            images = functional.avg_pool3d(images, 2, ceil_mode=True, count_include_pad=False)
-            labels = labels[:, ::2, ::2, ::2]
+            x, y, z = self.coarsening
+            images = functional.avg_pool3d(images, (x, y, z))
+            labels = labels[:, ::x, ::y, ::z]
         images = pad_to_network(images, self.card.divisor)
         labels = pad_to_network(labels, self.card.divisor)
         for group in self.optimiser.param_groups:

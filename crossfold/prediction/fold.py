@@ -94,7 +94,9 @@ def predict_fold(
     predictor = make_predictor(network, card, settings)
     todo = [(role, subject) for role, names in subjects.items() for subject in names]
     with atomic_directory(posteriors) as maps, atomic_directory(segmentations) as labels:
-        for role, subject in tqdm(todo, desc=checkpoint.parent.parent.name, unit="subject"):
+        for role, subject in tqdm(
+            todo, desc=f"predict fold {checkpoint.parent.parent.name}", unit="subject"
+        ):
             array = np.load(subject_file(preprocessed, subject, IMAGE), mmap_mode="r")
             source = dataset.image(subject, card.images[0])
             posterior = predictor(torch.from_numpy(np.array(array)))

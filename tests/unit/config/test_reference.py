@@ -16,7 +16,7 @@ def test_every_section_has_a_heading() -> None:
 
 def test_bounds_defaults_and_required_keys_are_shown() -> None:
     page = reference()
-    assert "| `overlap` | number ≥ 0 < 1 | `0.5` |" in page
+    assert "| `overlap` | number ≥ 0 and < 1 | `0.5` |" in page
     assert "| `dataset` | text | required |" in page
     assert "| `precision` | `auto` or `bf16` or `fp32` | `auto` |" in page
 
