@@ -33,7 +33,7 @@ setup-azureml: .venv/.azureml ## … and what sends its GPU jobs to Azure Machin
 setup-dev: .venv/.dev ## … and what tests and checks it
 
 run: setup ## run the pipeline on this machine (MODEL=Prostate)
-	.venv/bin/snakemake --cores all --no-hooks $(SNAKEMAKE_OPTIONS) results/$(MODEL)/ensemble_metrics.csv
+	.venv/bin/snakemake --cores all $(SNAKEMAKE_OPTIONS) results/$(MODEL)/ensemble_metrics.csv
 	.venv/bin/python -m crossfold.paper.tables results/$(MODEL)/ensemble_metrics.csv
 
 test: setup-azureml setup-dev ## run the tests (PYTEST_OPTIONS="-n auto")

@@ -32,6 +32,9 @@ _UNREADABLE = (
     zlib.error,
 )
 
+# Probabilities are bytes on disk, as in InnerEye: 255 is 1.
+POSTERIOR_SCALE = 255
+
 
 @dataclass(frozen=True)
 class Image:
@@ -145,23 +148,28 @@ def read_image(path: str | os.PathLike[str], volume: int | None = None) -> Image
 
 
 def read_posterior(path: str | os.PathLike[str]) -> Image:
-    """Read a posterior written by Crossfold.
+    """Read a posterior written by `write_posterior`.
 
     Returns
     -------
     Image
-        float32 array (x, y, z, structure) in [0, 1].
+        uint8 array (x, y, z, structure) in units of 1 / `POSTERIOR_SCALE`.
 
     Raises
     ------
     CrossfoldError
-        If the file cannot be read to its end.
+        If the file cannot be read to its end, or is no posterior.
     """
     nifti = read_header(path)
     try:
-        array = np.asarray(nifti.dataobj, dtype=np.float32)
+        array = np.asarray(nifti.dataobj.get_unscaled())
     except _UNREADABLE as error:
         raise _damaged(path, error) from error
+    if array.dtype != np.uint8 or not np.isclose(nifti.dataobj.slope, 1 / POSTERIOR_SCALE):
+        raise CrossfoldError(
+            f"{path}: not a posterior of Crossfold (uint8, scale 1/{POSTERIOR_SCALE})",
+            remedy="delete it, so that the next run predicts the subject again",
+        )
     array = array if array.ndim == 4 else array[..., None]
     return Image(array, np.asarray(nifti.affine, dtype=np.float64), nifti.header)
 
@@ -190,9 +198,7 @@ def read_labels(path: str | os.PathLike[str]) -> Image:
 
 
 def write_image(path: str | os.PathLike[str], array: NDArray, like: Image) -> None:
-    """Write an array on the grid of another image, with that image's header.
-
-    Floats in [0, 1] are stored as uint8 with scale 1/255, everything else in its own type.
+    """Write an array in its own type on the grid of another image, with that image's header.
 
     Parameters
     ----------
@@ -203,13 +209,32 @@ def write_image(path: str | os.PathLike[str], array: NDArray, like: Image) -> No
     like
         Image that gives affine and header.
     """
+    _write(path, array, like, slope=None)
+
+
+def write_posterior(
+    path: str | os.PathLike[str], posterior: NDArray[np.uint8], like: Image
+) -> None:
+    """Write probabilities that are stored as bytes; viewers show them between 0 and 1.
+
+    Parameters
+    ----------
+    path
+        Target, `.nii.gz`; appears whole or not at all.
+    posterior
+        uint8 (x, y, z) or (x, y, z, structure) in units of 1 / `POSTERIOR_SCALE`.
+    like
+        Image that gives affine and header.
+    """
+    _write(path, posterior, like, slope=1 / POSTERIOR_SCALE)
+
+
+def _write(path: str | os.PathLike[str], array: NDArray, like: Image, slope: float | None) -> None:
     header = like.header.copy()
-    slope = None
-    if np.issubdtype(array.dtype, np.floating):
-        array, slope = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8), 1 / 255
     header.set_data_dtype(array.dtype)
     nifti = nib.Nifti1Image(array, like.affine, header)
     nifti.header.set_slope_inter(slope, 0 if slope else None)
+    # The display range of the source image means nothing for what is written here.
     nifti.header["cal_min"], nifti.header["cal_max"] = 0, 0
     with atomic_path(path) as temporary:
         nib.save(nifti, temporary)

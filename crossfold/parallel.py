@@ -27,7 +27,7 @@ def map_subjects(
     title: str,
     unit: str = "subject",
 ) -> list[Result]:
-    """Call a function for every subject, in processes of their own, and return the results in order.
+    """Call a function for every subject, in processes of their own; results keep the order.
 
     Parameters
     ----------

@@ -109,19 +109,17 @@ def say_what_failed(logs: Path = Path("logs")) -> None:
     failed = [file for file in logs.rglob("*.log") if file.stat().st_mtime >= STARTED]
     texts = (file.read_text(encoding="utf-8") for file in sorted(failed))
     errors = dict.fromkeys(text.rpartition(ERROR)[2].strip() for text in texts if ERROR in text)
-    for error in errors:
-        atexit.register(print, f"\nError {error}\n", file=sys.stderr, flush=True)
+    text = "".join(f"\nError {error}\n" for error in errors)
+    atexit.register(print, text, file=sys.stderr)
 
 
 def say_what_was_made(workflow: Any) -> None:
-    """Print the files that the user asked for, and the metrics among them as a table."""
-    from crossfold.paper.tables import print_metrics
-
+    """Print the files that the user asked for."""
     made: list[str] = []
     for target in workflow.dag.targetjobs:
         made += [str(file) for file in (target.output or target.input)]
     made = sorted(file for file in set(made) if Path(file).exists())
-    for file in made:
-        if Path(file).name == Path(paths.ENSEMBLE_METRICS).name:
-            print_metrics(Path(file))
     print("\nMade:\n" + "\n".join(f"  {file}" for file in made))
+    tables = [file for file in made if Path(file).name == Path(paths.ENSEMBLE_METRICS).name]
+    if tables:
+        print(f"\nShow the metrics: python -m crossfold.paper.tables {' '.join(tables)}")

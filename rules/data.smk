@@ -72,6 +72,8 @@ rule split_dataset:
     input:
         csv=of_dataset(paths.DATASET),
         report=paths.DATASET_REPORT_CSV,
+        # Not read: so that it lies beside the results. Whatever changes in it reruns nothing.
+        config=ancient(paths.CONFIG),
     output:
         paths.SPLITS,
     log:

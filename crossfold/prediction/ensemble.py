@@ -13,7 +13,14 @@ from scipy.special import entr
 from tqdm import tqdm
 
 from crossfold.errors import CrossfoldError
-from crossfold.images import Image, atomic_directory, read_posterior, write_image
+from crossfold.images import (
+    POSTERIOR_SCALE,
+    Image,
+    atomic_directory,
+    read_posterior,
+    write_image,
+    write_posterior,
+)
 from crossfold.paths import subject_file
 from crossfold.prediction.postprocessing import segment
 
@@ -79,37 +86,44 @@ def _ensemble_subject(
     largest_component: tuple[str, ...],
     targets: tuple[Path, Path, Path],
 ) -> None:
-    mean, like = average_posteriors([subject_file(member, subject) for member in members])
-    segmentation = segment(mean, labels=labels, largest_component=largest_component)
-    maps: tuple[NDArray, ...] = (mean, segmentation, normalised_entropy(mean))
-    for directory, array in zip(targets, maps, strict=True):
-        write_image(subject_file(directory, subject), array, like)
+    total, like = add_posteriors([subject_file(member, subject) for member in members])
+    whole = POSTERIOR_SCALE * len(members)
+    segmentation = segment(total, whole=whole, labels=labels, largest_component=largest_component)
+    posteriors, segmentations, uncertainty = targets
+    mean = (total + len(members) // 2) // len(members)
+    entropy = np.rint(normalised_entropy(total, whole) * POSTERIOR_SCALE)
+    write_posterior(subject_file(posteriors, subject), mean.astype(np.uint8), like)
+    write_image(subject_file(segmentations, subject), segmentation, like)
+    write_posterior(subject_file(uncertainty, subject), entropy.astype(np.uint8), like)
 
 
-def average_posteriors(files: Sequence[Path]) -> tuple[NDArray[np.float32], Image]:
-    """Average the posteriors of one subject, holding two of them in memory at a time.
+def add_posteriors(files: Sequence[Path]) -> tuple[NDArray[np.uint16], Image]:
+    """Add up the posteriors of one subject, holding one of them in memory at a time.
 
     Returns
     -------
-    mean, like
-        float32 (x, y, z, structure), and an image of the same grid.
+    total, like
+        uint16 (x, y, z, structure), and an image of the same grid.
     """
-    first = read_posterior(files[0])
-    total = first.array.copy()
+    like = read_posterior(files[0])
+    total = like.array.astype(np.uint16)
     for file in files[1:]:
         total += read_posterior(file).array
-    total /= len(files)
-    return total, first
+    return total, like
 
 
-def normalised_entropy(posterior: NDArray[np.float32]) -> NDArray[np.float32]:
+def normalised_entropy(posterior: NDArray[np.unsignedinteger], whole: int) -> NDArray[np.float32]:
     """Return the Shannon entropy of each voxel over its largest possible value, (x, y, z).
 
     Parameters
     ----------
     posterior
-        (x, y, z, structure), background left out.
+        (x, y, z, structure), integers in units of 1 / `whole`; background has the rest.
+    whole
+        The integer that stands for probability 1.
     """
-    background = np.clip(1 - posterior.sum(axis=-1), 0, 1)
-    entropy = entr(posterior).sum(axis=-1) + entr(background)
-    return (entropy / np.log(posterior.shape[-1] + 1)).astype(np.float32)
+    rest = whole - posterior.sum(axis=-1, dtype=np.int32)
+    entropy = entr(np.maximum(rest, 0) / np.float32(whole))
+    for structure in np.moveaxis(posterior, -1, 0):
+        entropy += entr(structure / np.float32(whole))
+    return np.minimum(entropy / np.log(posterior.shape[-1] + 1), 1).astype(np.float32)

@@ -18,7 +18,13 @@ from crossfold.config.learning import TrainingConfig
 from crossfold.config.prediction import InferenceConfig, PostprocessingConfig
 from crossfold.data.dataset import Dataset
 from crossfold.data.preprocessing import IMAGE
-from crossfold.images import Image, atomic_directory, write_image
+from crossfold.images import (
+    POSTERIOR_SCALE,
+    Image,
+    atomic_directory,
+    write_image,
+    write_posterior,
+)
 from crossfold.learning.augmentation import mirrored_labels
 from crossfold.learning.checkpoints import NetworkCard, load_checkpoint
 from crossfold.learning.devices import prepare_process, select_device
@@ -103,10 +109,11 @@ def predict_fold(
             on_source = to_source_grid(posterior, source)
             segmentation = segment(
                 on_source,
+                whole=POSTERIOR_SCALE,
                 labels=settings.labels,
                 largest_component=settings.postprocessing.largest_component,
             )
-            write_image(subject_file(maps / role, subject), on_source, source)
+            write_posterior(subject_file(maps / role, subject), on_source, source)
             write_image(subject_file(labels / role, subject), segmentation, source)
 
 
@@ -130,7 +137,7 @@ def make_predictor(
     )
 
 
-def to_source_grid(posterior: torch.Tensor, source: Image) -> NDArray[np.float32]:
+def to_source_grid(posterior: torch.Tensor, source: Image) -> NDArray[np.uint8]:
     """Bring posteriors of the training grid to the grid of the source image.
 
     Parameters
@@ -143,12 +150,15 @@ def to_source_grid(posterior: torch.Tensor, source: Image) -> NDArray[np.float32
     Returns
     -------
     numpy.ndarray
-        float32 (x, y, z, structure); background is left out.
+        uint8 (x, y, z, structure) in units of 1 / `POSTERIOR_SCALE`; background is left out.
     """
     shape = source.to_ras().array.shape
-    structures = posterior[1:]
-    if tuple(structures.shape[1:]) != shape:
-        structures = functional.interpolate(
-            structures[None], shape, mode="trilinear", align_corners=False
-        )[0]
-    return source.from_ras(structures.movedim(0, -1).numpy())
+    structures = []
+    # One structure at a time: in float32, all of them on a large grid would not fit into memory.
+    for structure in posterior[1:]:
+        on_grid = functional.interpolate(
+            structure[None, None], shape, mode="trilinear", align_corners=False
+        )
+        scaled = on_grid[0, 0].mul_(POSTERIOR_SCALE).round_().to(torch.uint8)
+        structures.append(source.from_ras(scaled.numpy()))
+    return np.stack(structures, axis=-1)

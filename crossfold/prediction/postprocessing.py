@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 
 def segment(
-    posterior: NDArray[np.float32],
+    posterior: NDArray[np.unsignedinteger],
     *,
+    whole: int,
     labels: Mapping[str, Sequence[int]],
     largest_component: Iterable[str] = (),
 ) -> NDArray[np.uint8]:
@@ -20,7 +21,10 @@ def segment(
     Parameters
     ----------
     posterior
-        (x, y, z, structure); background has what is missing to 1.
+        (x, y, z, structure), integers in units of 1 / `whole`; background has the rest. A structure
+        needs more than the background and every structure before it.
+    whole
+        The integer that stands for probability 1.
     labels
         Label values of structures and derived structures.
     largest_component
@@ -31,10 +35,12 @@ def segment(
     numpy.ndarray
         uint8 (x, y, z).
     """
-    background = 1 - posterior.sum(axis=-1, dtype=np.float32)
-    strongest = posterior.argmax(axis=-1)
-    value = np.take_along_axis(posterior, strongest[..., None], axis=-1)[..., 0]
-    segmentation = np.where(value > background, strongest + 1, 0).astype(np.uint8)
+    strongest = whole - posterior.sum(axis=-1, dtype=np.int32)
+    segmentation = np.zeros(strongest.shape, dtype=np.uint8)
+    for value in range(1, posterior.shape[-1] + 1):
+        structure = posterior[..., value - 1]
+        segmentation[structure > strongest] = value
+        np.maximum(strongest, structure, out=strongest)
     for name in largest_component:
         keep_largest_component(segmentation, labels[name])
     return segmentation

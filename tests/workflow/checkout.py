@@ -1,0 +1,83 @@
+"""A copy of Crossfold in an empty folder, and Snakemake in it as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+TINY = REPOSITORY / "tests" / "configs" / "tiny.yaml"
+# What a run needs: an overlay of the configuration may name everything else.
+NEEDED = ("Snakefile", "config.yaml", "rules", "scripts", "crossfold", "envs", "report")
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a call of Snakemake gave."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def jobs(self) -> dict[str, int]:
+        """Number of jobs per rule, from the statistics of a dry run."""
+        table = self.output.partition("Job stats:")[2].partition("\n\n")[0]
+        jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
+        jobs.pop("total", None)
+        return jobs
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of what git has of Crossfold, in an empty folder."""
+
+    folder: Path
+    variables: dict[str, str]
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        return [str(SNAKEMAKE), "--cores", "2", "--nocolor", *map(str, arguments)]
+
+    def snakemake(self, *arguments: str | Path) -> Run:
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return Run(done.returncode, done.stdout, done.stderr)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            # Pytest's own, and those that the paths of datasets name.
+            if not name.startswith(("PYTEST_", "CROSSFOLD_", "SNAKEMAKE_"))
+        }
+        return inherited | self.variables
+
+    def write(self, name: str, text: str) -> Path:
+        file = self.folder / name
+        file.write_text(text, encoding="utf-8")
+        return file
+
+
+def copy_checkout(folder: Path, **variables: str) -> Checkout:
+    folder.mkdir()
+    for name in NEEDED:
+        source = REPOSITORY / name
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, folder / name, ignore=ignored)
+        else:
+            shutil.copy2(source, folder / name)
+    return Checkout(folder, variables)

@@ -1,0 +1,199 @@
+"""The whole pipeline on a tiny phantom, in an empty folder, as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.workflow.checkout import TINY, Checkout, Run, copy_checkout
+
+pytestmark = pytest.mark.slow
+
+MODEL = Path("results/Tiny")
+METRICS = "results/Tiny/ensemble_metrics.csv"
+TARGETS = ("results/Tiny/metrics_summary.csv", "results/Tiny/figures/montage.png", METRICS)
+TEST_SUBJECTS = {"phantom_002", "phantom_005"}
+FOLD_FILES = (
+    "checkpoints/epoch_020.safetensors",
+    "checkpoints/epoch_040.safetensors",
+    "training.csv",
+    "metrics.csv",
+)
+
+
+def run(checkout: Checkout, *arguments: str, overlay: str = "tiny.yaml") -> Run:
+    return checkout.snakemake("--configfile", overlay, *arguments)
+
+
+def plan(checkout: Checkout, overlay: str) -> dict[str, int]:
+    """Jobs of a dry run with another overlay."""
+    done = run(checkout, "-n", "--", *TARGETS, overlay=overlay)
+    assert done.code == 0, done.errors
+    return done.jobs
+
+
+def edited(checkout: Checkout, before: str, after: str) -> str:
+    text = (checkout.folder / "tiny.yaml").read_text(encoding="utf-8")
+    assert before in text
+    return str(checkout.write("edited.yaml", text.replace(before, after)))
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, Run]:
+    checkout = copy_checkout(tmp_path_factory.mktemp("pipeline") / "checkout")
+    shutil.copy2(TINY, checkout.folder)
+    done = run(checkout, "--", *TARGETS)
+    assert done.code == 0, done.output + done.errors
+    return checkout, done
+
+
+@pytest.fixture(scope="module")
+def checkout(first_run: tuple[Checkout, Run]) -> Checkout:
+    return first_run[0]
+
+
+def test_every_file_of_a_model_is_there(checkout: Checkout) -> None:
+    model = checkout.folder / MODEL
+    expected = [
+        "config.json",
+        "dataset_report.csv",
+        "dataset_report.html",
+        "splits.csv",
+        *(f"folds/{fold}/{name}" for fold in range(2) for name in FOLD_FILES),
+        "ensemble_metrics.csv",
+        "metrics.csv",
+        "metrics_summary.csv",
+        *(f"figures/montage.{suffix}" for suffix in ("png", "pdf", "csv")),
+    ]
+    assert [name for name in expected if not (model / name).stat().st_size] == []
+    splits = pd.read_csv(model / "splits.csv")
+    for fold in range(2):
+        validated = splits[(splits["fold"] == fold) & (splits["role"] == "val")]["subject"]
+        for kind in ("posteriors", "segmentations"):
+            folder = model / "folds" / str(fold) / kind
+            assert names(folder / "val") == set(validated)
+            assert names(folder / "test") == TEST_SUBJECTS
+    for kind in ("posteriors", "segmentations", "uncertainty"):
+        assert names(model / "ensemble" / kind) == TEST_SUBJECTS
+    assert not list(checkout.folder.rglob(".part-*"))
+    assert not list((checkout.folder / ".state").rglob("*.*"))
+
+
+def names(folder: Path) -> set[str]:
+    return {file.name.removesuffix(".nii.gz") for file in folder.glob("*.nii.gz")}
+
+
+def test_maps_lie_on_the_grid_of_their_source(checkout: Checkout) -> None:
+    data = checkout.folder / "data" / "tiny_phantom"
+    table = pd.read_csv(data / "dataset.csv").set_index(["subject", "channel"])["filePath"]
+    for subject in TEST_SUBJECTS:
+        source = nib.load(data / table[subject, "ct"])
+        for kind in ("posteriors", "segmentations", "uncertainty"):
+            written = nib.load(checkout.folder / MODEL / "ensemble" / kind / f"{subject}.nii.gz")
+            assert written.shape[:3] == source.shape
+            np.testing.assert_allclose(written.affine, source.affine, atol=1e-5)
+
+
+def test_the_tables_cover_every_subject_and_structure(checkout: Checkout) -> None:
+    ensemble = pd.read_csv(checkout.folder / METRICS)
+    assert set(ensemble["subject"]) == TEST_SUBJECTS
+    assert len(ensemble) == 2 * 7
+    assert ensemble["synthetic"].all()
+    pooled = pd.read_csv(checkout.folder / MODEL / "metrics.csv")
+    validated = pooled[pooled["split"] == "val"]
+    assert len(validated) == 6 * 7
+    assert not validated.duplicated(["subject", "structure"]).any()
+
+
+def test_a_run_ends_by_saying_what_it_made(first_run: tuple[Checkout, Run]) -> None:
+    said = first_run[1].output + first_run[1].errors
+    table, _, made = said.rpartition("Made:")
+    assert "SYNTHETIC DATA" in table
+    assert "seminalvesicles" in table
+    for target in TARGETS:
+        assert target in made
+
+
+def test_a_second_run_does_nothing(checkout: Checkout) -> None:
+    done = run(checkout, "--", *TARGETS)
+    assert done.code == 0
+    assert "Nothing to be done" in done.output + done.errors
+
+
+def test_a_comment_reruns_nothing(checkout: Checkout) -> None:
+    overlay = edited(checkout, "models:", "# a comment\nmodels:")
+    assert plan(checkout, overlay) == {}
+
+
+def test_figures_rerun_nothing_but_the_figure(checkout: Checkout) -> None:
+    overlay = edited(checkout, "dpi: 50", "dpi: 51")
+    assert plan(checkout, overlay) == {"plot_montage": 1}
+
+
+def test_a_learning_rate_retrains_its_model_and_prepares_nothing_again(checkout: Checkout) -> None:
+    overlay = edited(
+        checkout, "      epochs: 40\n", "      epochs: 40\n      learning_rate: 0.001\n"
+    )
+    jobs = plan(checkout, overlay)
+    assert jobs["train_fold"] == 2
+    assert not {"import_dataset", "validate_dataset", "split_dataset", "preprocess_dataset"} & {
+        *jobs
+    }
+
+
+def test_the_learning_rate_of_another_model_retrains_only_that(checkout: Checkout) -> None:
+    overlay = edited(
+        checkout, "    base: Tiny\n", "    base: Tiny\n    training: {learning_rate: 0.001}\n"
+    )
+    assert {*plan(checkout, overlay)} <= {"write_config"}
+
+
+def test_an_earlier_epoch_is_measured_without_training(checkout: Checkout) -> None:
+    target = "results/Tiny@20/ensemble_metrics.csv"
+    done = run(checkout, "--", target)
+    assert done.code == 0, done.errors
+    assert done.jobs == {"predict_fold": 2, "ensemble_folds": 1, "measure_ensemble": 1}
+    early, late = (pd.read_csv(checkout.folder / file) for file in (target, METRICS))
+    assert set(early["model"]) == {"Tiny@20"}
+    assert early["dice"].tolist() != late["dice"].tolist()
+
+
+def test_a_killed_training_continues_and_gives_the_same_bytes(checkout: Checkout) -> None:
+    first = (checkout.folder / METRICS).read_bytes()
+    shutil.rmtree(checkout.folder / MODEL)
+    kill_during_training(checkout)
+    assert not list((checkout.folder / MODEL).rglob("*.safetensors"))
+    assert run(checkout, "--unlock").code == 0
+    done = run(checkout, "--", METRICS)
+    assert done.code == 0, done.output + done.errors
+    logs = (checkout.folder / "logs" / "train_fold").glob("Tiny_*.log")
+    assert any("continues after epoch" in log.read_text(encoding="utf-8") for log in logs)
+    assert (checkout.folder / METRICS).read_bytes() == first
+
+
+def kill_during_training(checkout: Checkout) -> None:
+    """Kill Snakemake and all its jobs as soon as an epoch of a fold has been saved."""
+    command = checkout.command("--configfile", "tiny.yaml", "--", METRICS)
+    with subprocess.Popen(
+        command,
+        cwd=checkout.folder,
+        env=checkout.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not list((checkout.folder / ".state").rglob("[!.]*.pt")):
+            assert process.poll() is None, "the run ended before it was killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
