@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -161,11 +162,12 @@ def read_posterior(path: str | os.PathLike[str]) -> Image:
         If the file cannot be read to its end, or is no posterior.
     """
     nifti = read_header(path)
+    stored: Any = nifti.dataobj
     try:
-        array = np.asarray(nifti.dataobj.get_unscaled())
+        array = np.asarray(stored.get_unscaled())
     except _UNREADABLE as error:
         raise _damaged(path, error) from error
-    if array.dtype != np.uint8 or not np.isclose(nifti.dataobj.slope, 1 / POSTERIOR_SCALE):
+    if array.dtype != np.uint8 or not np.isclose(stored.slope, 1 / POSTERIOR_SCALE):
         raise CrossfoldError(
             f"{path}: not a posterior of Crossfold (uint8, scale 1/{POSTERIOR_SCALE})",
             remedy="delete it, so that the next run predicts the subject again",

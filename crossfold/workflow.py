@@ -20,9 +20,6 @@ from crossfold.errors import CrossfoldError
 
 PACKAGE = Path(__file__).parent
 
-# Raised by hand when training would give other weights for the same configuration. A fingerprint of
-# the modules would retrain every model after the edit of a comment.
-TRAINING_VERSION = 1
 
 STARTED = time.time()
 ERROR = f" {logging.getLevelName(logging.ERROR)} "

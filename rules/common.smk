@@ -2,8 +2,8 @@
 
 from crossfold import paths
 from crossfold.config.loading import load_config
+from crossfold.learning import STAGE_VERSION
 from crossfold.workflow import (
-    TRAINING_VERSION,
     configuration_files,
     fingerprint,
     readable_errors,
@@ -36,9 +36,7 @@ def model_of(wildcards):
 
 def of_model(pattern):
     """An input that belongs to the model of a run, whatever the epoch it is evaluated from."""
-    return lambda wildcards: pattern.format(
-        model=name_of(wildcards), fold=wildcards.get("fold")
-    )
+    return lambda wildcards: pattern.format(model=name_of(wildcards), fold=wildcards.get("fold"))
 
 
 def of_dataset(pattern):
@@ -59,6 +57,16 @@ def section(*names):
         name: model_of(wildcards).model_dump(mode="json", include={name}, by_alias=True)[name]
         for name in names
     }
+
+
+def training_of(wildcards):
+    """Section `training` of a model, without the device, which may differ between machines."""
+    return model_of(wildcards).training.model_dump(mode="json", exclude={"device"})
+
+
+def device_of(wildcards):
+    """The device that a model is trained on and predicts with."""
+    return model_of(wildcards).training.device
 
 
 def epoch_of(wildcards):

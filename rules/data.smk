@@ -17,8 +17,10 @@ rule import_dataset:
     log:
         "logs/import_dataset/{dataset}.log",
     params:
-        config=lambda wildcards: CONFIG.datasets[wildcards.dataset].model_dump(mode="json"),
-        code=fingerprint("data/importers", "data/phantom"),
+        config=lambda wildcards: CONFIG.datasets[wildcards.dataset].model_dump(
+            mode="json", exclude={"description", "licence"}
+        ),
+        code=fingerprint("images.py", "data/importers", "data/phantom"),
     threads: CORES
     conda:
         "../envs/data.yaml"
@@ -55,6 +57,7 @@ rule validate_dataset:
         dataset=lambda wildcards: model_of(wildcards).dataset,
         synthetic=lambda wildcards: CONFIG.datasets[model_of(wildcards).dataset].synthetic,
         code=fingerprint(
+            "images.py",
             "data/dataset.py",
             "data/validation.py",
             "data/subject_checks.py",
@@ -72,8 +75,6 @@ rule split_dataset:
     input:
         csv=of_dataset(paths.DATASET),
         report=paths.DATASET_REPORT_CSV,
-        # Not read: so that it lies beside the results. Whatever changes in it reruns nothing.
-        config=ancient(paths.CONFIG),
     output:
         paths.SPLITS,
     log:
@@ -99,7 +100,9 @@ rule preprocess_dataset:
         "logs/preprocess_dataset/{model}.log",
     params:
         model=section("images", "structures", "preprocessing"),
-        code=fingerprint("data/dataset.py", "data/preprocessing.py", "data/resampling.py"),
+        code=fingerprint(
+            "images.py", "data/dataset.py", "data/preprocessing.py", "data/resampling.py"
+        ),
     threads: CORES
     conda:
         "../envs/data.yaml"

@@ -1,7 +1,7 @@
 # Metrics on the source grid, and their summaries.
 
 MEASURED = ("structures", "derived_structures", "metrics", "dataset")
-MEASURING_CODE = fingerprint("evaluation")
+MEASURING_CODE = fingerprint("images.py", "data/dataset.py", "evaluation")
 
 
 localrules:
@@ -41,6 +41,8 @@ rule measure_ensemble:
         images=of_dataset(paths.DATASET_IMAGES),
         splits=of_model(paths.SPLITS),
         segmentations=paths.ENSEMBLE_SEGMENTATIONS,
+        # Not read: it has to lie beside the results that it gave.
+        config=of_model(paths.CONFIG),
     output:
         paths.ENSEMBLE_METRICS,
     log:

@@ -14,8 +14,9 @@ rule train_fold:
     benchmark:
         "logs/train_fold/{model}_{fold}.benchmark.tsv"
     params:
-        model=section("images", "structures", "network", "training"),
-        version=TRAINING_VERSION,
+        model=section("images", "structures", "network"),
+        training=training_of,
+        version=STAGE_VERSION,
     threads: 1
     # Training is what everything waits for.
     priority: 10
@@ -23,8 +24,9 @@ rule train_fold:
         gpu=1,
         mem_mb=8000,
         runtime=1440,
-        # A resource, because where the state lies does not change the result.
+        # Resources, because a fold is not trained again elsewhere when they change.
         state_dir=CONFIG.state_dir,
+        device=device_of,
     conda:
         "../envs/torch.yaml"
     script:

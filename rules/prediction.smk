@@ -20,18 +20,22 @@ rule predict_fold:
         "logs/predict_fold/{run}_{fold}.log",
     params:
         model=section("structures", "derived_structures", "inference", "postprocessing"),
-        training=lambda wildcards: model_of(wildcards).training.model_dump(
-            mode="json", include={"device", "precision", "augmentation"}
-        ),
+        precision=lambda wildcards: model_of(wildcards).training.precision,
+        mirror_pairs=lambda wildcards: model_of(wildcards).training.augmentation.mirror_pairs,
         epoch=epoch_of,
         code=fingerprint(
-            "prediction/fold.py", "prediction/sliding_window.py", "prediction/postprocessing.py"
+            "images.py",
+            "prediction/fold.py",
+            "prediction/sliding_window.py",
+            "prediction/postprocessing.py",
+            "learning/networks.py",
         ),
     threads: 1
     resources:
         gpu=1,
         mem_mb=8000,
         runtime=240,
+        device=device_of,
     conda:
         "../envs/torch.yaml"
     script:
@@ -51,7 +55,7 @@ rule ensemble_folds:
         "logs/ensemble_folds/{run}.log",
     params:
         model=section("structures", "derived_structures", "postprocessing"),
-        code=fingerprint("prediction/ensemble.py", "prediction/postprocessing.py"),
+        code=fingerprint("images.py", "prediction/ensemble.py", "prediction/postprocessing.py"),
     threads: CORES
     conda:
         "../envs/torch.yaml"

@@ -16,9 +16,7 @@ with job(snakemake):
         preprocessed=Path(snakemake.input.preprocessed),
         dataset=Dataset.read(snakemake.input.csv),
         subjects={"val": validation, "test": splits.test},
-        settings=PredictionSettings.from_sections(
-            snakemake.params.model, snakemake.params.training
-        ),
+        settings=PredictionSettings.from_params(snakemake.params, snakemake.resources.device),
         posteriors=Path(snakemake.output.posteriors),
         segmentations=Path(snakemake.output.segmentations),
         threads=snakemake.threads,

@@ -17,7 +17,7 @@ with job(snakemake):
         images=model["images"],
         structures=model["structures"],
         network=NetworkConfig(**model["network"]),
-        config=TrainingConfig(**model["training"]),
+        config=TrainingConfig(**snakemake.params.training, device=snakemake.resources.device),
         fold=fold,
         checkpoints=Path(snakemake.output.checkpoints),
         history=Path(snakemake.output.training),

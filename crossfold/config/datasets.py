@@ -23,9 +23,9 @@ class _DatasetSection(Section):
     synthetic: ClassVar[bool] = False
 
     description: str | None = None
-    """What the images show, in one sentence; quoted by reports."""
+    """What the images show, in one sentence, for reports."""
     licence: str | None = None
-    """Licence and source of the images; quoted by reports."""
+    """Licence and source of the images, for reports."""
 
 
 class _ExistingDataset(_DatasetSection):

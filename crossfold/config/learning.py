@@ -60,7 +60,7 @@ class AugmentationConfig(Section):
     scaling: NonNegativeFloat = 0.1
     """Logarithm of the scale, common to all axes that are not kept."""
     aspect: NonNegativeFloat = 0.0
-    """Logarithm of the scale of x against y."""
+    """Logarithm of the scale of x, and of 1 / scale of y."""
     elastic_mm: NonNegativeFloat = 0.0
     """In-plane elastic displacement in mm, of half of the crops that are deformed."""
     gain: Fraction = 0.15

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -94,15 +95,17 @@ class TrainingState:
 
     Parameters
     ----------
-    directory
-        The state directory of this model and fold.
+    parent
+        The state directory of a model and fold.
     identity
-        Everything that training depends on; a state of another identity is not continued.
+        Everything that training depends on: a training of another identity has a directory of its
+        own, so that the two never mix.
     """
 
-    def __init__(self, directory: Path, identity: dict[str, Any]) -> None:
+    def __init__(self, parent: Path, identity: dict[str, Any]) -> None:
         text = json.dumps(identity, sort_keys=True)
-        self.path = directory / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.pt"
+        self.directory = parent / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.path = self.directory / "state.pt"
 
     def save(self, state: dict[str, Any]) -> None:
         """Save the state, whole or not at all, in place of the one before."""
@@ -117,4 +120,4 @@ class TrainingState:
 
     def clear(self) -> None:
         """Forget the state: the training has ended and its checkpoints are whole."""
-        self.path.unlink(missing_ok=True)
+        shutil.rmtree(self.directory, ignore_errors=True)

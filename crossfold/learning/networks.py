@@ -239,9 +239,9 @@ def first_stride(arguments: dict[str, Any]) -> Triple:
 def pad_to_network(image: Tensor, divisor: Triple) -> Tensor:
     """Pad with zeros at the far end so that a network can take an image.
 
-    Every axis becomes a multiple of the divisor. The first axis becomes at least three times the
-    divisor: with two voxels there at the lowest level, the bf16 convolution of oneDNN 3.12
-    (torch 2.13, CPU) reads uninitialised memory for the gradients of its weights.
+    Every axis becomes a multiple of the divisor. Twice the divisor along the first axis becomes
+    three times: with exactly two voxels there at the lowest level, the bf16 convolution of oneDNN
+    3.12 (torch 2.13, CPU) reads uninitialised memory for the gradients of its weights.
 
     Parameters
     ----------

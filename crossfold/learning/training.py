@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from crossfold.config.learning import NetworkConfig, TrainingConfig
 from crossfold.data.preprocessing import Plan
 from crossfold.errors import CrossfoldError
 from crossfold.images import atomic_directory, atomic_path
+from crossfold.learning import STAGE_VERSION
 from crossfold.learning.augmentation import Augmenter, draw_augmentation
 from crossfold.learning.checkpoints import NetworkCard, TrainingState, save_checkpoint
 from crossfold.learning.devices import autocast, prepare_process, select_device
@@ -88,6 +90,7 @@ def train_fold(
     card = make_card(plan, images=images, structures=structures, network=network, config=config)
     digests = {name: plan.digests[name] for name in (*subjects, *validation_subjects)}
     identity = {
+        "version": STAGE_VERSION,
         "card": asdict(card),
         "training": config.model_dump(mode="json", exclude={"device"}),
         "fold": fold,
@@ -97,15 +100,15 @@ def train_fold(
     state = TrainingState(state_directory, identity)
     run = _Training(preprocessed, subjects, validation_subjects, card, config, fold)
     with atomic_directory(checkpoints) as directory:
-        run.resume(state, kept=state_directory)
+        run.resume(state)
         for epoch in run.epochs():
             run.train_epoch(epoch)
             if epoch in config.checkpoint_epochs:
                 # Kept in the state directory first: a killed run must not lose them.
-                save_checkpoint(checkpoint(state_directory, epoch), run.result, card, epoch=epoch)
+                save_checkpoint(checkpoint(state.directory, epoch), run.result, card, epoch=epoch)
             state.save(run.state_dict())
         for epoch in config.checkpoint_epochs:
-            checkpoint(state_directory, epoch).rename(checkpoint(directory, epoch))
+            shutil.copyfile(checkpoint(state.directory, epoch), checkpoint(directory, epoch))
     with atomic_path(history) as temporary:
         run.history().to_csv(temporary, index=False, float_format="%.6g")
     state.clear()
@@ -250,8 +253,8 @@ class _Training:
         """Take one optimisation step; return loss, logits and the labels they answer to."""
         if step < self.config.half_resolution * self.config.iterations:
             x, y, z = self.coarsening
-            images = functional.avg_pool3d(images, (x, y, z))
-            labels = labels[:, ::x, ::y, ::z]
+            images = functional.avg_pool3d(pad_to_network(images, self.card.divisor), (x, y, z))
+            labels = pad_to_network(labels, self.card.divisor)[:, ::x, ::y, ::z]
         images = pad_to_network(images, self.card.divisor)
         labels = pad_to_network(labels, self.card.divisor)
         for group in self.optimiser.param_groups:
@@ -349,13 +352,10 @@ class _Training:
             "rows": self.rows,
         }
 
-    def resume(self, state: TrainingState, kept: Path) -> None:
-        """Continue from a saved state where there is one and its checkpoints are still there."""
+    def resume(self, state: TrainingState) -> None:
+        """Continue from a saved state where there is one."""
         saved = state.load()
         if saved is None:
-            return
-        reached = [epoch for epoch in self.config.checkpoint_epochs if epoch <= saved["done"]]
-        if not all(checkpoint(kept, epoch).is_file() for epoch in reached):
             return
         self.done, self.rows = saved["done"], saved["rows"]
         self.network.load_state_dict(saved["network"])

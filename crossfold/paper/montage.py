@@ -42,7 +42,7 @@ def plot_montage(
     """Draw the best, the median and the worst subject, three slices each.
 
     Subjects are ranked by their mean Dice over the structures, ties by name. Slices are the one
-    with the largest error and the quartiles of the extent of the reference.
+    with the largest error, and those at a third and two thirds of the extent of the reference.
 
     Parameters
     ----------

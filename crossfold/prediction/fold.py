@@ -14,7 +14,6 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from crossfold.config.labels import label_values
-from crossfold.config.learning import TrainingConfig
 from crossfold.config.prediction import InferenceConfig, PostprocessingConfig
 from crossfold.data.dataset import Dataset
 from crossfold.data.preprocessing import IMAGE
@@ -41,27 +40,32 @@ class PredictionSettings:
     ----------
     inference, postprocessing
         Sections of the model.
-    training
-        Section of the model, for device, precision and mirrored structures.
     labels
         Label values of structures and derived structures.
+    mirror_pairs
+        Structures that change names when mirrored along x.
+    precision, device
+        As in `training`.
     """
 
     inference: InferenceConfig
     postprocessing: PostprocessingConfig
-    training: TrainingConfig
     labels: Mapping[str, Sequence[int]]
+    mirror_pairs: Sequence[tuple[str, str]] = ()
+    precision: str = "auto"
+    device: str = "auto"
 
     @classmethod
-    def from_sections(
-        cls, model: Mapping[str, Any], training: Mapping[str, Any]
-    ) -> PredictionSettings:
-        """Build the settings from sections of a model as plain values."""
+    def from_params(cls, params: Any, device: str) -> PredictionSettings:
+        """Build the settings from the parameters of a rule."""
+        model = params.model
         return cls(
             InferenceConfig(**model["inference"]),
             PostprocessingConfig(**model["postprocessing"]),
-            TrainingConfig(**training),
             label_values(model["structures"], model["derived_structures"]),
+            params.mirror_pairs,
+            params.precision,
+            device,
         )
 
 
@@ -124,16 +128,15 @@ def make_predictor(
     inference = settings.inference
     windows = {"image": None, "patch": card.patch_size}
     window = windows[inference.window] if isinstance(inference.window, str) else inference.window
-    pairs = settings.training.augmentation.mirror_pairs
     return Predictor(
-        network.to(select_device(settings.training.device)),
+        network.to(select_device(settings.device)),
         divisor=card.divisor,
         window=window,
         overlap=inference.overlap,
         batch_size=inference.batch_size,
         mirror_axes=["xyz".index(axis) for axis in inference.mirror_axes],
-        renamed=mirrored_labels(pairs, card.structures),
-        precision=settings.training.precision,
+        renamed=mirrored_labels(settings.mirror_pairs, card.structures),
+        precision=settings.precision,
     )
 
 

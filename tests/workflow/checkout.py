@@ -27,8 +27,10 @@ class Run:
 
     @property
     def jobs(self) -> dict[str, int]:
-        """Number of jobs per rule, from the statistics of a dry run."""
-        table = self.output.partition("Job stats:")[2].partition("\n\n")[0]
+        """Number of planned jobs per rule."""
+        # A dry run prints its plan, a real one reports it among its messages.
+        said = self.output + self.errors
+        table = said.partition("Job stats:")[2].partition("\n\n")[0]
         jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
         jobs.pop("total", None)
         return jobs

@@ -115,10 +115,7 @@ def test_the_tables_cover_every_subject_and_structure(checkout: Checkout) -> Non
 
 
 def test_a_run_ends_by_saying_what_it_made(first_run: tuple[Checkout, Run]) -> None:
-    said = first_run[1].output + first_run[1].errors
-    table, _, made = said.rpartition("Made:")
-    assert "SYNTHETIC DATA" in table
-    assert "seminalvesicles" in table
+    made = first_run[1].output.rpartition("Made:")[2]
     for target in TARGETS:
         assert target in made
 
@@ -154,7 +151,7 @@ def test_the_learning_rate_of_another_model_retrains_only_that(checkout: Checkou
     overlay = edited(
         checkout, "    base: Tiny\n", "    base: Tiny\n    training: {learning_rate: 0.001}\n"
     )
-    assert {*plan(checkout, overlay)} <= {"write_config"}
+    assert plan(checkout, overlay) == {}
 
 
 def test_an_earlier_epoch_is_measured_without_training(checkout: Checkout) -> None:

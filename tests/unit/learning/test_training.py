@@ -96,13 +96,13 @@ def test_a_killed_training_continues_with_the_same_result(
     )
     process.start()
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "state").glob("[!.]*.pt")) and time.monotonic() < deadline:
+    while not list((tmp_path / "state").glob("*/state.pt")) and time.monotonic() < deadline:
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)  # type: ignore[arg-type]
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert not (tmp_path / "training.csv").exists()
-    [state] = (tmp_path / "state").glob("[!.]*.pt")
+    [state] = (tmp_path / "state").glob("*/state.pt")
     done = torch.load(state, weights_only=True)["done"]
     assert 1 <= done < CONFIG.epochs
 
@@ -128,7 +128,7 @@ def test_a_state_of_another_configuration_is_not_continued(
         patch.setattr(_Training, "train_epoch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(preprocessed, tmp_path)
-    [state] = (tmp_path / "state").glob("[!.]*.pt")
+    [state] = (tmp_path / "state").glob("*/state.pt")
 
     slower = CONFIG.model_copy(update={"learning_rate": 1e-5})
     train(preprocessed, tmp_path, slower)

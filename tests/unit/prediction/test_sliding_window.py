@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -46,7 +48,7 @@ def test_windows_cover_every_voxel_and_stay_inside(
     assert set(range(length)) <= covered
     assert starts[0] == 0
     assert starts[-1] + window == max(length, window)
-    steps = [after - before for before, after in zip(starts, starts[1:], strict=False)]
+    steps = [after - before for before, after in itertools.pairwise(starts)]
     assert all(0 < step <= max(1, window * (1 - overlap)) for step in steps)
 
 
