@@ -42,18 +42,20 @@ def job(snakemake: Any) -> Iterator[None]:
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
         encoding="utf-8",
+        force=True,
     )
     logging.captureWarnings(True)
     logger.info("crossfold %s, Python %s", version_of("crossfold"), platform.python_version())
+    whose = ", ".join(f"{name} {value}" for name, value in snakemake.wildcards.items())
     try:
         yield
     except CrossfoldError as error:
-        logger.error("in %s: %s", snakemake.rule, error)
+        logger.error("in %s of %s: %s", snakemake.rule, whose, error)
         sys.exit(1)
     except Exception as error:
         logger.exception("traceback")
         message = f"{type(error).__name__}: {error}\n  Traceback: {log}"
-        logger.error("in %s: %s", snakemake.rule, message)
+        logger.error("in %s of %s: %s", snakemake.rule, whose, message)
         sys.exit(1)
 
 

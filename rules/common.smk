@@ -51,6 +51,17 @@ def of_folds(pattern):
     ]
 
 
+def of_tested_folds(pattern):
+    """An input for every fold of a model that has a test set, on which alone folds may vote."""
+
+    def files(wildcards):
+        with readable_errors():
+            CONFIG.require_test(name_of(wildcards))
+        return of_folds(pattern)(wildcards)
+
+    return files
+
+
 def section(*names):
     """Sections of a model, as plain values: what a rule depends on, and nothing else."""
     return lambda wildcards: {
@@ -71,8 +82,8 @@ def device_of(wildcards):
 
 def epoch_of(wildcards):
     """The epoch of Model@epoch, or the last one."""
-    epoch = wildcards.run.partition("@")[2]
-    return int(epoch or model_of(wildcards).training.epochs)
+    with readable_errors():
+        return CONFIG.epoch_of(wildcards.run)
 
 
 def available_models():

@@ -46,7 +46,7 @@ rule ensemble_folds:
     """Average the posteriors of the folds for the test subjects."""
     input:
         splits=of_model(paths.SPLITS),
-        folds=of_folds(paths.FOLD_POSTERIORS),
+        folds=of_tested_folds(paths.FOLD_POSTERIORS),
     output:
         posteriors=directory(paths.ENSEMBLE_POSTERIORS),
         segmentations=directory(paths.ENSEMBLE_SEGMENTATIONS),

@@ -116,7 +116,9 @@ def _problem(details: Any, location: Location, where: _Origin) -> tuple[str, str
     message = message[0].lower() + message[1:]
     value = details["input"]
     if isinstance(value, Mapping) or details["type"] == "value_error":
-        return where.message(path, message), "change it as described in docs/configuration.md"
+        message, _, remedy = message.partition("; ")
+        remedy = remedy or "change it as described in docs/configuration.md"
+        return where.message(path, message), remedy
     return where.message(path, f"is {value!r}"), message
 
 

@@ -18,6 +18,7 @@ class ZScore(Section):
     """Subtract the image's mean and divide by its standard deviation."""
 
     method: Literal["z_score"] = "z_score"
+    """Mean 0 and standard deviation 1 in every image; for MR."""
     clip_percentiles: Percentiles | None = None
     """Percentiles of the image to which it is clipped first; null: no clipping."""
 
@@ -26,6 +27,7 @@ class CtWindow(Section):
     """Map a window of CT numbers linearly to [0, 1] and clip."""
 
     method: Literal["ct_window"]
+    """The same CT numbers in every image; for CT."""
     level: float = 50.0
     """Centre of the window in HU."""
     window: PositiveFloat = 600.0
@@ -36,6 +38,7 @@ class PercentileRange(Section):
     """Map the range between two percentiles of the image linearly to [0, 1] and clip."""
 
     method: Literal["percentile"]
+    """The same share of voxels at 0 and at 1 in every image; for scales without a unit."""
     percentiles: Percentiles = (1.0, 99.0)
     """Lower and upper percentile of the image."""
 

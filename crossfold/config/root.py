@@ -39,6 +39,38 @@ class Config(Section):
             raise CrossfoldError(f"unknown model `{name}`", remedy=nearest(name, self.models))
         return self.models[name]
 
+    def epoch_of(self, run: str) -> int:
+        """Return the epoch of `<model>@<epoch>`, or the last one of `<model>`.
+
+        Raises
+        ------
+        CrossfoldError
+            If no checkpoint of that epoch is kept.
+        """
+        name, _, epoch = run.partition("@")
+        kept = self.model(name).training.checkpoint_epochs
+        if epoch and int(epoch) not in kept:
+            raise CrossfoldError(
+                f"{run}: models.{name}.training keeps no checkpoint of epoch {epoch}",
+                remedy=f"choose one of {', '.join(map(str, kept))}, or set `checkpoint_every`",
+            )
+        return int(epoch or kept[-1])
+
+    def require_test(self, name: str) -> None:
+        """Refuse to make the ensemble of a model that has no test set.
+
+        Raises
+        ------
+        CrossfoldError
+            If `splits.test` of the model names nobody.
+        """
+        if not self.model(name).splits.has_test:
+            raise CrossfoldError(
+                f"config.yaml: models.{name}.splits.test: there is no test subject, so there is "
+                "nothing to measure an ensemble on",
+                remedy=f"raise it, or ask for results/{name}/metrics.csv, which pools the folds",
+            )
+
     def dataset_is_here(self, name: str) -> bool:
         """Say whether a dataset is synthetic, imported already, or its source folder exists."""
         if Path(paths.DATASET.format(dataset=name)).is_file():

@@ -132,7 +132,7 @@ def _draw(
                 _panel(panel, row, axis, slices[column], len(structures))
         text = f"{line.rank}: {line.subject}\nmean Dice {line.dice:.3f}"
         axes[0].text(0.03, 0.97, text, transform=axes[0].transAxes, va="top", color="white")
-        _mark_edges(axes[0], EDGES[config.plane])
+        _mark_edges(axes[1], EDGES[config.plane])
     handles = [
         Line2D([], [], color=COLOURS[i % len(COLOURS)], label=name)
         for i, name in enumerate(structures)

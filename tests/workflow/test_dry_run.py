@@ -93,9 +93,11 @@ def test_the_number_of_jobs_does_not_grow_with_the_subjects(
 
 
 def test_an_earlier_epoch_needs_no_other_training(real_data_checkout: Checkout) -> None:
-    run = real_data_checkout.snakemake(
-        "-n", "results/Prostate@2/ensemble_metrics.csv", "results/Prostate/ensemble_metrics.csv"
+    overlay = real_data_checkout.write(
+        "often.yaml", "models: {Prostate: {training: {epochs: 6, checkpoint_every: 2}}}"
     )
+    targets = [f"results/{run}/ensemble_metrics.csv" for run in ("Prostate@2", "Prostate")]
+    run = real_data_checkout.snakemake("-n", "--configfile", overlay, "--", *targets)
     assert run.code == 0, run.errors
     assert run.jobs["train_fold"] == 5
     assert run.jobs["predict_fold"] == 10

@@ -67,7 +67,11 @@ def import_dataset(name: str, config: DatasetConfig, folder: Path) -> pd.DataFra
         table["filePath"] = "images/" + table["filePath"].str.partition("/")[2]
     else:
         source = _source_folder(name, config.path)
-        table = _READERS[config.source](source, config)
+        try:
+            table = _READERS[config.source](source, config)
+        except CrossfoldError as error:
+            where = f"config.yaml: datasets.{name}"
+            raise CrossfoldError(f"{where}: {error.message}", remedy=error.remedy) from error
         if table.empty:
             raise CrossfoldError(
                 f"config.yaml: datasets.{name}: no subject with contours in {source}",

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from crossfold.config.loading import load_config
+from crossfold.config.root import Config
+from crossfold.errors import CrossfoldError
+
+REPOSITORY = Path(__file__).parents[3]
+PHANTOM = {"source": "phantom", "subjects": 8}
+MODEL: dict[str, Any] = {"dataset": "ct", "images": ["ct"], "structures": ["organ", "tumour"]}
+
+
+def load(**models: Any) -> Config:
+    return load_config({"datasets": {"ct": PHANTOM}, "models": models})
+
+
+def error_of(raw: dict[str, Any], *files: Path) -> CrossfoldError:
+    with pytest.raises(CrossfoldError) as raised:
+        load_config(raw, files)
+    return raised.value
+
+
+def test_the_configuration_of_the_checkout_is_valid() -> None:
+    file = REPOSITORY / "config.yaml"
+    config = load_config(yaml.safe_load(file.read_text(encoding="utf-8")), [file])
+    assert {"Prostate", "ProstateMR", "Hippocampus", "HippocampusQuick"} <= {*config.models}
+    assert "ProstateBase" not in config.models
+    assert config.model("Prostate").structures[0] == "external"
+
+
+def test_what_is_not_written_has_its_default() -> None:
+    config = load(Model=MODEL)
+    assert config.model("Model").splits.folds == 5
+    assert config.state_dir == ".state"
+
+
+def test_an_unknown_model_has_a_suggestion() -> None:
+    with pytest.raises(CrossfoldError, match="did you mean `Model`"):
+        load(Model=MODEL).model("Modle")
+
+
+@pytest.mark.parametrize(
+    ("section", "message", "remedy"),
+    [
+        ({"epochs": 0}, "training.epochs: is 0", "greater than 0"),
+        ({"epochs": "ten"}, "training.epochs: is 'ten'", "valid integer"),
+        ({"epoch": 3}, "training.epoch: unknown key `epoch`", "did you mean `epochs`?"),
+        ({"augmentation": {"gian": 1}}, "training.augmentation.gian: unknown key", "`gain`"),
+        ({"patch_size": [1, 2]}, "training.patch_size", ""),
+    ],
+)
+def test_a_bad_value_is_named_with_its_remedy(
+    section: dict[str, Any], message: str, remedy: str
+) -> None:
+    error = error_of({"datasets": {"ct": PHANTOM}, "models": {"M": {**MODEL, "training": section}}})
+    assert f"models.M.{message}" in error.message
+    assert remedy in str(error).partition("Remedy: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"modles": {}}, "modles: unknown key"),
+        ({"datasets": {"d": {"source": "folders"}}}, "datasets.d"),
+        ({"datasets": {"d": {"source": "phantom", "subjects": 0}}}, "datasets.d.phantom.subjects"),
+        ({"models": {"1M": MODEL}}, "models.1M: not a name"),
+        ({"models": {"M/N": MODEL}}, "models.M/N: not a name"),
+        ({"models": {"M": [1]}}, "models.M: is [1]"),
+        ({"models": {"M": {}}}, "models.M.dataset: missing"),
+        ({"models": {"M": MODEL}}, "models.M.dataset: unknown dataset `ct`"),
+        ({"statistics": {"confidence": 95}}, "statistics.confidence: is 95"),
+        ({"figures": {"plane": "diagonal"}}, "figures.plane: is 'diagonal'"),
+    ],
+)
+def test_every_section_is_checked(raw: dict[str, Any], message: str) -> None:
+    assert message in str(error_of({"datasets": {}, "models": {}, **raw}))
+
+
+def test_all_problems_of_a_section_are_listed() -> None:
+    training = {"epochs": 0, "batch_size": 0}
+    error = error_of(
+        {"datasets": {"ct": PHANTOM}, "models": {"M": {**MODEL, "training": training}}}
+    )
+    assert "training.epochs: is 0" in str(error)
+    assert "training.batch_size: is 0" in str(error)
+
+
+def test_the_file_that_a_value_came_from_is_named(tmp_path: Path) -> None:
+    base, overlay = tmp_path / "config.yaml", tmp_path / "lab.yaml"
+    models = {"B": {"abstract": True, "training": {"epochs": 0}}, "M": {"base": "B", **MODEL}}
+    base.write_text(yaml.safe_dump({"models": models}))
+    overlay.write_text(yaml.safe_dump({"figures": {"dpi": -1}, "models": {"M": {"base": "B"}}}))
+    raw = {"datasets": {"ct": PHANTOM}, "models": models}
+    # The value stands in the base, in the weaker of both files.
+    assert error_of(raw, base, overlay).message == f"{base}: models.B.training.epochs: is 0"
+    figures = error_of({"figures": {"dpi": -1}}, base, overlay)
+    assert figures.message == f"{overlay}: figures.dpi: is -1"
+    assert "command line: statistics.seed" in str(error_of({"statistics": {"seed": "x"}}, base))
+
+
+def test_an_abstract_model_is_no_model_but_its_bases_are_checked() -> None:
+    assert [*load(B={"abstract": True}, M={"base": "B", **MODEL}).models] == ["M"]
+    with pytest.raises(CrossfoldError, match="unknown model `X`"):
+        load(B={"abstract": True, "base": "X"})
+
+
+def test_an_ensemble_needs_a_test_set() -> None:
+    config = load(Tested=MODEL, Untested={**MODEL, "splits": {"test": 0}})
+    config.require_test("Tested")
+    with pytest.raises(CrossfoldError, match=r"models\.Untested\.splits\.test.*no test subject"):
+        config.require_test("Untested")
+
+
+def test_only_epochs_that_are_kept_can_be_evaluated() -> None:
+    config = load(M={**MODEL, "training": {"epochs": 7, "checkpoint_every": 3}})
+    assert [config.epoch_of(run) for run in ("M", "M@3", "M@7")] == [7, 3, 7]
+    with pytest.raises(CrossfoldError, match="no checkpoint of epoch 4") as raised:
+        config.epoch_of("M@4")
+    assert "choose one of 3, 6, 7" in raised.value.remedy
+
+
+def test_a_dataset_is_here_when_it_is_made_imported_or_at_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATA", str(tmp_path))
+    monkeypatch.delenv("NOWHERE", raising=False)
+    paths = {"there": "$DATA", "gone": "$DATA/gone", "unset": "$NOWHERE", "imported": "$NOWHERE"}
+    datasets = {name: {"source": "nnunet", "path": path} for name, path in paths.items()}
+    (tmp_path / "data" / "imported").mkdir(parents=True)
+    (tmp_path / "data" / "imported" / "dataset.csv").touch()
+    config = load_config({"datasets": {"ct": PHANTOM, **datasets}, "models": {}})
+    here = [name for name in config.datasets if config.dataset_is_here(name)]
+    assert here == ["ct", "there", "imported"]
