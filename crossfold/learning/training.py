@@ -88,14 +88,13 @@ def train_fold(
     prepare_process(threads)
     plan = Plan.read(preprocessed)
     card = make_card(plan, images=images, structures=structures, network=network, config=config)
-    digests = {name: plan.digests[name] for name in (*subjects, *validation_subjects)}
     identity = {
         "version": STAGE_VERSION,
         "card": asdict(card),
         "training": config.model_dump(mode="json", exclude={"device"}),
         "fold": fold,
-        "subjects": list(subjects),
-        "digests": digests,
+        "subjects": {name: plan.digests[name] for name in subjects},
+        "validation_subjects": {name: plan.digests[name] for name in validation_subjects},
     }
     state = TrainingState(state_directory, identity)
     run = _Training(preprocessed, subjects, validation_subjects, card, config, fold)
