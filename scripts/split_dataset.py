@@ -2,18 +2,15 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from crossfold.config.splits import SplitsConfig
 from crossfold.data.dataset import Dataset
 from crossfold.data.splits import make_splits
-from crossfold.data.validation import require_usable
+from crossfold.data.validation import read_report, require_usable
 from crossfold.workflow import job
 
 with job(snakemake):
     report = Path(snakemake.input.report)
-    frame = pd.read_csv(report, dtype=str, keep_default_na=False)
-    usable = require_usable(frame, report)
+    usable = require_usable(read_report(report), report)
     metadata = Dataset.read(snakemake.input.csv).metadata
     subjects = metadata[metadata["subject"].isin(usable)]
     config = SplitsConfig(**snakemake.params.model["splits"])
