@@ -9,6 +9,7 @@ rule train_fold:
     output:
         checkpoints=directory(paths.CHECKPOINTS),
         training=paths.TRAINING,
+        machine=paths.MACHINE,
     log:
         "logs/train_fold/{model}_{fold}.log",
     benchmark:

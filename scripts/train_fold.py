@@ -21,6 +21,7 @@ with job(snakemake):
         fold=fold,
         checkpoints=Path(snakemake.output.checkpoints),
         history=Path(snakemake.output.training),
+        machine=Path(snakemake.output.machine),
         state_directory=Path(snakemake.resources.state_dir)
         / snakemake.wildcards.model
         / f"fold_{fold}",

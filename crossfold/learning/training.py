@@ -29,6 +29,7 @@ from crossfold.learning.augmentation import Augmenter, draw_augmentation
 from crossfold.learning.checkpoints import NetworkCard, TrainingState, save_checkpoint
 from crossfold.learning.devices import autocast, prepare_process, select_device
 from crossfold.learning.losses import dice_cross_entropy, hard_dice
+from crossfold.learning.machine import Meter
 from crossfold.learning.networks import first_stride, network_arguments, pad_to_network
 from crossfold.learning.sampling import CropSampler
 from crossfold.paths import checkpoint
@@ -53,10 +54,11 @@ def train_fold(
     fold: int,
     checkpoints: Path,
     history: Path,
+    machine: Path,
     state_directory: Path,
     threads: int = 1,
 ) -> None:
-    """Train one fold and write its checkpoints and training.csv.
+    """Train one fold and write its checkpoints, training.csv and machine.json.
 
     A training that was killed continues from its last whole epoch, with the same result as if it
     had never stopped.
@@ -73,8 +75,8 @@ def train_fold(
         Sections `network` and `training`.
     fold
         Number of the fold, added to the seed.
-    checkpoints, history
-        Directory of checkpoints and table of the training to write.
+    checkpoints, history, machine
+        Directory of checkpoints, table of the training and record of the machine to write.
     state_directory
         Where the state of a running training lies.
     threads
@@ -98,6 +100,7 @@ def train_fold(
     }
     state = TrainingState(state_directory, identity)
     run = _Training(preprocessed, subjects, validation_subjects, card, config, fold)
+    meter = Meter(run.device, threads)
     with atomic_directory(checkpoints) as directory:
         run.resume(state)
         for epoch in run.epochs():
@@ -110,6 +113,7 @@ def train_fold(
             shutil.copyfile(checkpoint(state.directory, epoch), checkpoint(directory, epoch))
     with atomic_path(history) as temporary:
         run.history().to_csv(temporary, index=False, float_format="%.6g")
+    meter.write(machine, continued_after_epoch=run.continued_after)
     state.clear()
 
 
@@ -175,7 +179,7 @@ class _Training:
             spacing_mm=card.spacing_mm,
             structures=card.structures,
         )
-        self.done = 0
+        self.done = self.continued_after = 0
         self.skipped_in_a_row = 0
         self.rows: list[tuple[int, str, str, float, float, float]] = []
 
@@ -356,7 +360,8 @@ class _Training:
         saved = state.load()
         if saved is None:
             return
-        self.done, self.rows = saved["done"], saved["rows"]
+        self.done = self.continued_after = saved["done"]
+        self.rows = saved["rows"]
         self.network.load_state_dict(saved["network"])
         self.optimiser.load_state_dict(saved["optimiser"])
         if self.average is not None:

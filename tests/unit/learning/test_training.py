@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -43,6 +44,7 @@ def train(preprocessed: Path, folder: Path, config: TrainingConfig = CONFIG, **m
         "fold": 1,
         "checkpoints": folder / "checkpoints",
         "history": folder / "training.csv",
+        "machine": folder / "machine.json",
         "state_directory": folder / "state",
     }
     train_fold(preprocessed, config=config, **(options | more))
@@ -67,6 +69,15 @@ def test_training_learns_and_writes_its_history(uninterrupted: Path) -> None:
     validated = history.query("phase == 'val' and metric == 'dice_shell'")
     assert validated["epoch"].tolist() == [2, 4, 6]
     assert (history.query("metric == 'skipped_steps'")["value"] == 0).all()
+
+
+def test_the_machine_is_recorded(uninterrupted: Path) -> None:
+    record = json.loads((uninterrupted / "machine.json").read_text(encoding="utf-8"))
+    assert record["torch"] == torch.__version__
+    assert record["seconds"] > 0
+    assert record["peak_memory_mib"] > 0
+    assert record["continued_after_epoch"] == 0
+    assert record["energy_kwh"] is None or record["energy_kwh"] >= 0
 
 
 def test_checkpoints_describe_themselves(uninterrupted: Path) -> None:
