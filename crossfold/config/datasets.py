@@ -112,14 +112,19 @@ DatasetConfig = Annotated[
 
 
 def expand_path(text: str, dataset: str) -> Path:
-    """Expand `$VARIABLE`, `${VARIABLE}` and `~` in the path of a dataset.
+    """Expand variables in the path of a dataset: see `expand_variables`."""
+    return expand_variables(text, f"datasets.{dataset}.path")
+
+
+def expand_variables(text: str, key: str) -> Path:
+    """Expand `$VARIABLE`, `${VARIABLE}` and `~` in a path.
 
     Parameters
     ----------
     text
         Path as written in config.yaml.
-    dataset
-        Name of the dataset, for the message.
+    key
+        Where it is written, for the message.
 
     Raises
     ------
@@ -130,7 +135,7 @@ def expand_path(text: str, dataset: str) -> Path:
         variable = braced or bare
         if not os.environ.get(variable):
             raise CrossfoldError(
-                f"config.yaml: datasets.{dataset}.path is `{text}`, but the environment variable "
+                f"config.yaml: {key} is `{text}`, but the environment variable "
                 f"{variable} is not set",
                 remedy=f"export {variable}=/folder/that/holds/the/data",
             )

@@ -17,7 +17,7 @@ from crossfold.config.figures import FiguresConfig
 from crossfold.config.inheritance import lineage, resolve
 from crossfold.config.models import ModelConfig
 from crossfold.config.root import Config
-from crossfold.config.statistics import StatisticsConfig
+from crossfold.config.statistics import ALL_MODELS, StatisticsConfig
 from crossfold.errors import CrossfoldError
 
 Location = tuple[str | int, ...]
@@ -56,10 +56,12 @@ def load_config(raw: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Con
             lineage(name, models)
         else:
             concrete[name] = _load_model(name, models, datasets, where)
+    statistics = _check(StatisticsConfig, raw.get("statistics") or {}, ("statistics",), where)
+    _check_statistics(statistics, concrete, where)
     return Config(
         datasets=datasets,
         models=concrete,
-        statistics=_check(StatisticsConfig, raw.get("statistics") or {}, ("statistics",), where),
+        statistics=statistics,
         figures=_check(FiguresConfig, raw.get("figures") or {}, ("figures",), where),
         state_dir=str(raw.get("state_dir", Config.model_fields["state_dir"].default)),
     )
@@ -89,6 +91,38 @@ def _load_model(
             nearest(model.dataset, datasets),
         )
     return model
+
+
+def _check_statistics(
+    statistics: StatisticsConfig, models: Mapping[str, ModelConfig], where: _Origin
+) -> None:
+    """Check what `statistics` says about models: their names, and those of their structures."""
+    for name, runs in statistics.compare.items():
+        place: Location = ("statistics", "compare", name)
+        if name not in (*models, ALL_MODELS):
+            raise where.error(place, "unknown model", nearest(name, models))
+        names = [name, *(run.name for run in runs)]
+        for i, run in enumerate(runs):
+            if run.model and run.base_model not in models:
+                remedy = nearest(run.base_model, models)
+                raise where.error((*place, i), f"unknown model `{run.model}`", remedy)
+            if names.count(run.name) > 1:
+                remedy = "leave it out, or give it a `label` of its own"
+                raise where.error((*place, i), f"two runs are named `{run.name}`", remedy)
+    known = {
+        structure
+        for model in models.values()
+        for structure in (*model.structures, *model.derived_structures)
+    }
+    for key in ("primary_structures", "exclude_structures"):
+        for structure in getattr(statistics, key):
+            if structure not in known:
+                text = f"unknown structure `{structure}`"
+                raise where.error(("statistics", key), text, nearest(structure, known))
+    labels = {run.name for runs in statistics.compare.values() for run in runs} | set(models)
+    if statistics.reference and statistics.reference not in labels:
+        remedy = nearest(statistics.reference, labels)
+        raise where.error(("statistics", "reference"), "is no compared run", remedy)
 
 
 def _check(kind: Any, section: Any, location: Location, where: _Origin) -> Any:

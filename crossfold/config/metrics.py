@@ -16,6 +16,11 @@ class MetricsConfig(Section):
     nsd_tolerance_mm: Tolerance | dict[str, Tolerance] = 1.0
     """Tolerance of the normalised surface Dice in mm: one, or one per structure and `default`."""
 
+    nsd_curve_mm: Annotated[list[Tolerance], Field(min_length=2)] = [
+        *(0, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+    ]
+    """Tolerances in mm at which the curve of the normalised surface Dice is measured."""
+
     def tolerance_of(self, structure: str) -> float:
         """Tolerance of a structure in mm.
 

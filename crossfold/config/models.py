@@ -11,6 +11,7 @@ from crossfold.config.base import Section, nearest
 from crossfold.config.checks import ChecksConfig
 from crossfold.config.learning import NetworkConfig, TrainingConfig
 from crossfold.config.metrics import MetricsConfig
+from crossfold.config.outliers import OutliersConfig
 from crossfold.config.prediction import InferenceConfig, PostprocessingConfig
 from crossfold.config.preprocessing import PreprocessingConfig
 from crossfold.config.splits import SplitsConfig
@@ -55,6 +56,8 @@ class ModelConfig(Section):
     """Largest components."""
     metrics: MetricsConfig = MetricsConfig()
     """Tolerances."""
+    outliers: OutliersConfig = OutliersConfig()
+    """From where on a result is listed as an outlier."""
 
     @model_validator(mode="after")
     def _names_agree(self) -> ModelConfig:
@@ -75,6 +78,9 @@ class ModelConfig(Section):
             self._known(
                 self.metrics.nsd_tolerance_mm, (*measured, "default"), "metrics.nsd_tolerance_mm"
             )
+        for key in ("dice", "hd95_mm"):
+            if isinstance(thresholds := getattr(self.outliers, key), dict):
+                self._known(thresholds, (*measured, "default"), f"outliers.{key}")
         if isinstance(self.preprocessing.normalisation, dict):
             self._known(
                 self.images, self.preprocessing.normalisation, "preprocessing.normalisation"

@@ -38,7 +38,9 @@ HEADINGS = {
     "InferenceConfig": "inference",
     "PostprocessingConfig": "postprocessing",
     "MetricsConfig": "metrics",
+    "OutliersConfig": "outliers",
     "StatisticsConfig": "statistics",
+    "ComparedRun": "compared run",
     "FiguresConfig": "figures",
 }
 

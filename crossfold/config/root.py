@@ -9,7 +9,7 @@ from crossfold.config.base import Section, nearest
 from crossfold.config.datasets import DatasetConfig, PhantomDataset, expand_path
 from crossfold.config.figures import FiguresConfig
 from crossfold.config.models import ModelConfig
-from crossfold.config.statistics import StatisticsConfig
+from crossfold.config.statistics import ALL_MODELS, ComparedRun, StatisticsConfig
 from crossfold.errors import CrossfoldError
 
 
@@ -21,9 +21,9 @@ class Config(Section):
     models: dict[str, ModelConfig]
     """Models by name; each has its results in results/<name>."""
     statistics: StatisticsConfig = StatisticsConfig()
-    """Confidence intervals."""
+    """Comparisons and confidence intervals."""
     figures: FiguresConfig = FiguresConfig()
-    """Size and resolution of figures."""
+    """Size, resolution and colours of figures."""
     state_dir: str = ".state"
     """Folder for what lets a killed training continue."""
 
@@ -70,6 +70,23 @@ class Config(Section):
                 "nothing to measure an ensemble on",
                 remedy=f"raise it, or ask for results/{name}/metrics.csv, which pools the folds",
             )
+
+    def compared_with(self, run: str) -> list[ComparedRun]:
+        """Return what a run is compared with: never itself, and no model of another dataset."""
+        name = run.partition("@")[0]
+        dataset = self.model(name).dataset
+        for_all = [
+            other
+            for other in self.statistics.compare.get(ALL_MODELS, [])
+            if not other.model or self.model(other.base_model).dataset == dataset
+        ]
+        candidates = self.statistics.compare.get(name, []) + for_all
+        return [other for other in candidates if other.model != run]
+
+    def colours(self) -> dict[str, str]:
+        """Return the colour of every run, the same in all figures of all models."""
+        others = [other.name for runs in self.statistics.compare.values() for other in runs]
+        return self.figures.colour_of_runs(list(dict.fromkeys([*self.models, *others])))
 
     def dataset_is_here(self, name: str) -> bool:
         """Say whether a dataset is synthetic, imported already, or its source folder exists."""

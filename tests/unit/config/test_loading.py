@@ -74,7 +74,7 @@ def test_a_bad_value_is_named_with_its_remedy(
         ({"models": {"M": {}}}, "models.M.dataset: missing"),
         ({"models": {"M": MODEL}}, "models.M.dataset: unknown dataset `ct`"),
         ({"statistics": {"confidence": 95}}, "statistics.confidence: is 95"),
-        ({"figures": {"plane": "diagonal"}}, "figures.plane: is 'diagonal'"),
+        ({"figures": {"dpi": "fine"}}, "figures.dpi: is 'fine'"),
     ],
 )
 def test_every_section_is_checked(raw: dict[str, Any], message: str) -> None:
@@ -137,3 +137,57 @@ def test_a_dataset_is_here_when_it_is_made_imported_or_at_its_path(
     config = load_config({"datasets": {"ct": PHANTOM, **datasets}, "models": {}})
     here = [name for name in config.datasets if config.dataset_is_here(name)]
     assert here == ["ct", "there", "imported"]
+
+
+def with_statistics(**statistics: Any) -> dict[str, Any]:
+    models = {"A": MODEL, "B": MODEL, "C": {**MODEL, "dataset": "other"}}
+    datasets = {"ct": PHANTOM, "other": PHANTOM}
+    return {"datasets": datasets, "models": models, "statistics": statistics}
+
+
+@pytest.mark.parametrize(
+    ("statistics", "message", "remedy"),
+    [
+        ({"compare": ["D"]}, "statistics.compare.*.0: unknown model `D`", "`A`"),
+        ({"compare": {"D": ["A"]}}, "statistics.compare.D: unknown model", "`A`"),
+        ({"compare": {"A": ["A"]}}, "two runs are named `A`", "label"),
+        ({"compare": {"A": ["B", {"model": "B@3", "label": "B"}]}}, "two runs are named `B`", ""),
+        ({"compare": {"A": [{"modle": "B"}]}}, "A.0.modle: unknown key", "did you mean `model`"),
+        ({"primary_structures": ["orgn"]}, "unknown structure `orgn`", "did you mean `organ`"),
+        ({"exclude_structures": ["skin"]}, "unknown structure `skin`", "`organ`"),
+        ({"reference": "D"}, "statistics.reference: is no compared run", "`A`"),
+        ({"margins": {"dcie": 0.1}}, "statistics.margins.dcie", "dice"),
+    ],
+)
+def test_what_statistics_name_has_to_exist(
+    statistics: dict[str, Any], message: str, remedy: str
+) -> None:
+    text = str(error_of(with_statistics(**statistics)))
+    assert message in text
+    assert remedy in text
+
+
+def test_a_list_for_all_models_compares_those_of_one_dataset() -> None:
+    config = load_config(with_statistics(compare=["A", "B", "C", "x/metrics.csv"]))
+    assert [run.name for run in config.compared_with("A")] == ["B", "x"]
+    assert [run.name for run in config.compared_with("A@3")] == ["A", "B", "x"]
+    assert [run.name for run in config.compared_with("C")] == ["x"]
+
+
+def test_an_epoch_is_not_compared_with_itself() -> None:
+    config = load_config(with_statistics(compare={"A": ["A@3", "B"]}))
+    assert [run.name for run in config.compared_with("A@3")] == ["B"]
+
+
+def test_lists_of_models_and_for_all_add_up() -> None:
+    config = load_config(with_statistics(compare={"*": ["x/metrics.csv"], "A": ["C"]}))
+    assert [run.name for run in config.compared_with("A")] == ["C", "x"]
+    assert [run.name for run in config.compared_with("B")] == ["x"]
+
+
+def test_every_run_has_one_colour_in_all_figures() -> None:
+    raw = with_statistics(compare=["x/metrics.csv"]) | {"figures": {"colours": {"B": "#123456"}}}
+    colours = load_config(raw).colours()
+    assert list(colours) == ["A", "B", "C", "x"]
+    assert colours["B"] == "#123456"
+    assert len(set(colours.values())) == 4
