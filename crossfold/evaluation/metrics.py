@@ -36,7 +36,7 @@ from crossfold.evaluation.surface import surface_distances
 State = Literal["ok", "missed", "hallucinated", "true_absent"]
 Box = tuple[slice, slice, slice]
 
-_STATE: dict[tuple[bool, bool], State] = {
+STATE_OF: dict[tuple[bool, bool], State] = {
     (True, True): "ok",
     (True, False): "missed",
     (False, True): "hallucinated",
@@ -45,8 +45,8 @@ _STATE: dict[tuple[bool, bool], State] = {
 _SURFACES_OF_NOTHING = (np.nan, np.nan, np.nan, np.nan)
 _SURFACES_OF_FAILURE = (0.0, np.inf, np.inf, np.inf)
 _EMPTY_BOX: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
-# Distances are single precision: one that equals the tolerance must still count as within it.
-_ROUNDING = 1 + 1e-5
+ROUNDING = 1 + 1e-5
+"""Distances are single precision: one that equals a tolerance must still count as within it."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ def measure_structure(
             remedy="threshold probabilities, and compare label maps with a value",
         )
     _check(reference, prediction, spacing_mm, [nsd_tolerance_mm])
-    boxes = [_bounding_boxes(mask.view(np.uint8), 1)[0] for mask in (reference, prediction)]
-    box = _union(boxes)
+    boxes = [bounding_boxes(mask.view(np.uint8), 1)[0] for mask in (reference, prediction)]
+    box = union(boxes)
     return _measure(reference[box], prediction[box], spacing_mm, nsd_tolerance_mm)
 
 
@@ -160,11 +160,11 @@ def measure_label_maps(
     if reference.flags.f_contiguous:  # as nibabel reads it; scipy is ten times slower that way
         reference, prediction, spacing_mm = reference.T, prediction.T, spacing_mm[::-1]
     largest = max((max(values) for values in labels.values()), default=1)
-    maps = [(array, _bounding_boxes(array, largest)) for array in (reference, prediction)]
+    maps = [(array, bounding_boxes(array, largest)) for array in (reference, prediction)]
     rows: list[dict[str, object]] = []
     for structure, values in labels.items():
-        box = _union(boxes[value - 1] for _, boxes in maps for value in values)
-        of_reference, of_prediction = (_mask_of(array[box], values) for array, _ in maps)
+        box = union(boxes[value - 1] for _, boxes in maps for value in values)
+        of_reference, of_prediction = (mask_of(array[box], values) for array, _ in maps)
         metrics = _measure(of_reference, of_prediction, spacing_mm, nsd_tolerance_mm[structure])
         label = values[0] if len(values) == 1 else None
         rows.append({"structure": structure, "label": label, **vars(metrics)})
@@ -181,7 +181,7 @@ def _measure(
     n_reference, n_prediction, n_both = (
         int(np.count_nonzero(mask)) for mask in (reference, prediction, reference & prediction)
     )
-    state = _STATE[n_reference > 0, n_prediction > 0]
+    state = STATE_OF[n_reference > 0, n_prediction > 0]
     difference = n_prediction - n_reference
     voxel_ml = float(math.prod(spacing_mm)) / 1000
     if state == "ok":
@@ -191,8 +191,8 @@ def _measure(
     nsd, hd_mm, hd95_mm, assd_mm = surfaces
     return StructureMetrics(
         state=state,
-        dice=_ratio(2 * n_both, n_reference + n_prediction),
-        iou=_ratio(n_both, n_reference + n_prediction - n_both),
+        dice=ratio(2 * n_both, n_reference + n_prediction),
+        iou=ratio(n_both, n_reference + n_prediction - n_both),
         nsd=nsd,
         nsd_tolerance_mm=float(nsd_tolerance_mm),
         hd_mm=hd_mm,
@@ -201,7 +201,7 @@ def _measure(
         volume_ref_ml=n_reference * voxel_ml,
         volume_pred_ml=n_prediction * voxel_ml,
         volume_diff_ml=difference * voxel_ml,
-        volume_diff_pct=_ratio(100 * difference, n_reference),
+        volume_diff_pct=ratio(100 * difference, n_reference),
         fp_volume_ml=(n_prediction - n_both) * voxel_ml,
         fn_volume_ml=(n_reference - n_both) * voxel_ml,
         n_components_ref=_count_components(reference),
@@ -219,14 +219,14 @@ def _compare_surfaces(
     directed = surface_distances(reference, prediction, spacing_mm)
     both = np.concatenate(directed)
     return (
-        float(np.mean(both <= nsd_tolerance_mm * _ROUNDING)),
+        float(np.mean(both <= nsd_tolerance_mm * ROUNDING)),
         float(np.max(both)),
         float(max(np.percentile(distances, 95) for distances in directed)),
         float(np.mean(both)),
     )
 
 
-def _ratio(numerator: int, denominator: int) -> float:
+def ratio(numerator: int, denominator: int) -> float:
     """Divide as IEEE 754 does: 0 / 0 is NaN, anything else / 0 is inf."""
     if denominator:
         return numerator / denominator
@@ -239,16 +239,17 @@ def _count_components(mask: NDArray[np.bool_]) -> int:
     return int(cc3d.connected_components(labels, connectivity=26, return_N=True)[1])
 
 
-def _mask_of(label_map: NDArray[np.integer], values: Sequence[int]) -> NDArray[np.bool_]:
+def mask_of(label_map: NDArray[np.integer], values: Sequence[int]) -> NDArray[np.bool_]:
+    """Voxels that have one of the values, in C order."""
     return reduce(np.logical_or, (np.equal(label_map, value, order="C") for value in values))
 
 
-def _bounding_boxes(label_map: NDArray[np.integer], largest: int) -> list[Box | None]:
+def bounding_boxes(label_map: NDArray[np.integer], largest: int) -> list[Box | None]:
     """Boxes around the labels 1 to `largest`, in one pass; None where a label is absent."""
     return ndimage.find_objects(label_map, max_label=largest)
 
 
-def _union(boxes: Iterable[Box | None]) -> Box:
+def union(boxes: Iterable[Box | None]) -> Box:
     """Smallest box around all boxes that are present."""
     present = [box for box in boxes if box is not None]
     if not present:

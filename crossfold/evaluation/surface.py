@@ -56,15 +56,16 @@ def surface_distances(
     """
     surfaces = surface_voxels(reference), surface_voxels(prediction)
     from_reference, from_prediction = (
-        np.sqrt(_squared_distance_to(target, spacing_mm)[source], dtype=np.float64)
+        np.sqrt(squared_distance_to(target, spacing_mm)[source], dtype=np.float64)
         for source, target in (surfaces, surfaces[::-1])
     )
     return from_reference, from_prediction
 
 
-def _squared_distance_to(
+def squared_distance_to(
     surface: NDArray[np.bool_], spacing_mm: Sequence[float]
 ) -> NDArray[np.float32]:
+    """Squared distance in mm² from every voxel to the nearest one of a surface."""
     # As bytes, which edt 3.1.2 transforms in half the time of booleans; in one thread, because
     # it is subjects that run in parallel.
     elsewhere = (~surface).view(np.uint8)
