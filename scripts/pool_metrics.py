@@ -8,5 +8,6 @@ from crossfold.evaluation.tables import read_metrics, write_metrics
 from crossfold.workflow import job
 
 with job(snakemake):
-    frames = [read_metrics(Path(file)) for file in snakemake.input]
+    ensemble = [snakemake.input.ensemble] if snakemake.input.ensemble else []
+    frames = [read_metrics(Path(file)) for file in [*snakemake.input.folds, *ensemble]]
     write_metrics(Path(snakemake.output[0]), pd.concat(frames))

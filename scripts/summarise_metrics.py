@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from crossfold.config.statistics import StatisticsConfig
-from crossfold.evaluation.tables import read_metrics, summarise_metrics, write_table
+from crossfold.evaluation.summary import summarise_metrics
+from crossfold.evaluation.tables import read_metrics, write_table
 from crossfold.workflow import job
 
 with job(snakemake):

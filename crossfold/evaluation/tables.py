@@ -1,23 +1,14 @@
-"""The table of metrics (one row per subject and structure) and its summary (one per metric).
+"""The table of metrics: one row per subject and structure.
 
 Files are CSV in UTF-8: floats as `%.6g`, infinity as `inf`, a missing value as an empty cell.
-
-In a summary, subjects in which a structure is truly absent are counted (`n_absent`) and otherwise
-left out of every number. Failures stay in: `mean`, the quartiles and the confidence interval are
-over all `n` subjects, with 0 for the overlap and inf for the distance of a failure, so that the
-mean of a distance is empty where a structure failed; `mean_ok` and `sd_ok` leave failures out.
 """
 
 import os
 
-import numpy as np
 import pandas as pd
 import pandera.pandas as pa
-from numpy.typing import NDArray
 from pandera.errors import SchemaErrors
-from scipy import stats
 
-from crossfold.config.statistics import StatisticsConfig
 from crossfold.errors import CrossfoldError
 from crossfold.images import atomic_path
 
@@ -38,18 +29,6 @@ METRICS = pd.DataFrame(
 ).set_index("metric")
 """Unit of each metric, its better side, and the statistic whose confidence interval is given: the
 mean where failures have finite values, the median where they are infinitely far."""
-
-_KEYS = ["model", "dataset", "synthetic", "split", "fold", "structure"]
-SUMMARY_COLUMNS = [
-    *_KEYS,
-    *("metric", "unit", "better", "n", "n_absent", "n_missed", "n_hallucinated"),
-    *("mean", "mean_ok", "sd_ok", "median", "q1", "q3", "min", "max"),
-    *("ci_statistic", "ci_low", "ci_high", "ci_method", "n_resamples", "seed"),
-]
-
-_MIN_SUBJECTS_FOR_INTERVAL = 10
-# Stands for inf where numpy would compute inf - inf; its square is still finite.
-_HUGE = 1e100
 
 _text = pa.Column(str)
 _name = pa.Column(str, pa.Check.str_length(min_value=1))
@@ -159,104 +138,6 @@ def read_metrics(path: str | os.PathLike[str]) -> pd.DataFrame:
         encoding="utf-8",
     )
     return _validated(frame, os.fspath(path))
-
-
-def summarise_metrics(frame: pd.DataFrame, config: StatisticsConfig) -> pd.DataFrame:
-    """Summarise each metric over subjects, per model, split, fold and structure.
-
-    Validation rows are pooled over folds (`fold` is `pooled`): every subject was predicted by the
-    one model that never saw it. Test rows stay apart by fold, and by `ensemble`.
-
-    Confidence intervals are bootstrapped over subjects: bias-corrected and accelerated (Efron,
-    JASA 1987) for a mean, percentile for a median. There is none (`ci_method` is `none`) below 10
-    subjects, where a bootstrap covers too little, nor where all subjects have the same value.
-
-    Parameters
-    ----------
-    frame
-        A table of metrics, as `read_metrics` returns it.
-    config
-        Confidence, number of resamples and seed.
-
-    Returns
-    -------
-    DataFrame
-        The columns `SUMMARY_COLUMNS`.
-
-    Raises
-    ------
-    CrossfoldError
-        If a subject has several rows for one structure: subjects are the unit, and count once.
-    """
-    pooled = frame.assign(fold=frame["fold"].mask(frame["split"] == "val", "pooled"))
-    repeated = pooled[pooled.duplicated([*_KEYS, "subject"])]
-    if not repeated.empty:
-        first = repeated.iloc[0]
-        raise CrossfoldError(
-            f"{first['model']}: {first['subject']} has several rows for {first['structure']} in "
-            f"{first['split']}, fold {first['fold']}",
-            remedy="summarise one seed and one series per subject at a time",
-        )
-    groups = pooled.groupby(_KEYS, sort=False)
-    summaries = {key: _summarise_structure(rows, config) for key, rows in groups}
-    summary = pd.concat(summaries, names=_KEYS).reset_index(_KEYS)
-    return summary[SUMMARY_COLUMNS].reset_index(drop=True)
-
-
-def _summarise_structure(rows: pd.DataFrame, config: StatisticsConfig) -> pd.DataFrame:
-    """Summarise one structure: a row per metric of `METRICS`."""
-    states = rows["state"].value_counts()
-    present = rows[rows["state"] != "true_absent"]
-    values = present[METRICS.index]
-    values_ok = values[present["state"] == "ok"]
-    quartiles = values.replace(np.inf, _HUGE).quantile([0, 0.25, 0.5, 0.75, 1]).to_numpy()
-    summary = METRICS.assign(
-        n=len(present),
-        n_absent=states.get("true_absent", 0),
-        n_missed=states.get("missed", 0),
-        n_hallucinated=states.get("hallucinated", 0),
-        mean=values.mean().replace(np.inf, np.nan),
-        mean_ok=values_ok.mean(),
-        sd_ok=values_ok.std(),
-        **dict(zip(["min", "q1", "median", "q3", "max"], _with_inf(quartiles), strict=True)),
-        ci_low=np.nan,
-        ci_high=np.nan,
-        ci_method="none",
-        n_resamples=0,
-        seed=config.seed,
-    )
-    if len(present) >= _MIN_SUBJECTS_FOR_INTERVAL:
-        varying = summary.index[summary["min"] < summary["max"]]
-        for statistic, method in (("mean", "BCa"), ("median", "percentile")):
-            names = [name for name in varying if METRICS.loc[name, "ci_statistic"] == statistic]
-            if names:
-                low, high = _interval(values[names].to_numpy(), statistic, method, config)
-                summary.loc[names, "ci_low"], summary.loc[names, "ci_high"] = low, high
-                summary.loc[names, ["ci_method", "n_resamples"]] = method, config.resamples
-    return summary.rename_axis("metric").reset_index()
-
-
-def _interval(
-    values: NDArray[np.float64], statistic: str, method: str, config: StatisticsConfig
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Bootstrap the rows of values (subject, metric): all metrics share the same resamples."""
-    interval = stats.bootstrap(
-        (np.where(np.isinf(values), _HUGE, values).T,),
-        {"mean": np.mean, "median": np.median}[statistic],
-        n_resamples=config.resamples,
-        batch=1 + 4_000_000 // values.size,
-        vectorized=True,
-        axis=-1,
-        confidence_level=config.confidence,
-        method=method,
-        rng=np.random.default_rng(config.seed),
-    ).confidence_interval
-    return _with_inf(interval.low), _with_inf(interval.high)
-
-
-def _with_inf(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Undo the replacement of inf by `_HUGE`, also in what was interpolated from it."""
-    return np.where(values > np.sqrt(_HUGE), np.inf, values)
 
 
 def _order(column: pd.Series) -> pd.Series:

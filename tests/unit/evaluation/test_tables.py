@@ -6,14 +6,8 @@ import pytest
 
 from crossfold.config.statistics import StatisticsConfig
 from crossfold.errors import CrossfoldError
-from crossfold.evaluation.tables import (
-    METRICS_COLUMNS,
-    SUMMARY_COLUMNS,
-    read_metrics,
-    summarise_metrics,
-    write_metrics,
-    write_table,
-)
+from crossfold.evaluation.summary import SUMMARY_COLUMNS, summarise_metrics
+from crossfold.evaluation.tables import METRICS_COLUMNS, read_metrics, write_metrics, write_table
 
 CONFIG = StatisticsConfig(resamples=999)
 FAILURE = {"dice": 0.0, "iou": 0.0, "nsd": 0.0, "hd_mm": np.inf, "hd95_mm": np.inf}

@@ -1,0 +1,1 @@
+"""Comparisons of runs, and how sure we are of them."""
