@@ -1,8 +1,7 @@
-"""Tables of metrics for people: on the terminal, `python -m crossfold.paper.tables FILE`."""
+"""The metrics of an ensemble on the terminal: `python -m crossfold.paper.tables FILE`."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -54,8 +53,3 @@ def print_metrics(path: Path) -> None:
     ):
         if (path.parent / name).exists():
             print(f"  {path.parent / name}  {what}")
-
-
-if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        print_metrics(Path(argument))
