@@ -21,7 +21,7 @@ BEYOND_CORE := grep --invert-match --line-regexp --fixed-strings --file locks/co
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-azureml setup-dev run test lint bench lock clean
+.PHONY: help setup setup-azureml setup-dev run view test lint bench lock clean
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | tr '@' '\t' | expand -t 24
@@ -35,6 +35,9 @@ setup-dev: .venv/.dev ## … and what tests and checks it
 run: setup ## run the pipeline on this machine (MODEL=Prostate)
 	.venv/bin/snakemake --cores all $(SNAKEMAKE_OPTIONS) results/$(MODEL)/ensemble_metrics.csv
 	.venv/bin/python -m crossfold.paper.tables results/$(MODEL)/ensemble_metrics.csv
+
+view: setup ## scroll through a model's test subjects in a browser (MODEL=Prostate)
+	.venv/bin/python -m crossfold.paper.viewer results/$(MODEL)
 
 test: setup-azureml setup-dev ## run the tests (PYTEST_OPTIONS="-n auto")
 	.venv/bin/pytest $(PYTEST_OPTIONS)

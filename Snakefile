@@ -21,10 +21,12 @@ include: "rules/paper.smk"
 localrules:
     all,
     metrics,
+    figures,
+    reports,
 
 
 rule all:
-    """Metrics and figures of every model whose dataset is on this machine."""
+    """Metrics, statistics, figures and the report of every model whose dataset is here."""
     input:
         [target for model in available_models() for target in targets_of(model)],
 
@@ -33,6 +35,18 @@ rule metrics:
     """Metrics of every model whose dataset is on this machine, with confidence intervals."""
     input:
         expand(paths.METRICS_SUMMARY, run=available_models()),
+
+
+rule figures:
+    """All figures of every model whose dataset is on this machine."""
+    input:
+        [figure for model in available_models() for figure in figures_of(model)],
+
+
+rule reports:
+    """The report of every model whose dataset is on this machine."""
+    input:
+        expand(paths.REPORT, run=available_models()),
 
 
 onsuccess:

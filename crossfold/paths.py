@@ -23,6 +23,7 @@ SPLITS = f"{MODEL}/splits.csv"
 PREPROCESSED = f"{MODEL}/preprocessed"
 CHECKPOINTS = f"{MODEL}/folds/{{fold}}/checkpoints"
 TRAINING = f"{MODEL}/folds/{{fold}}/training.csv"
+MACHINE = f"{MODEL}/folds/{{fold}}/machine.json"
 
 RUN = "results/{run}"
 FOLD = f"{RUN}/folds/{{fold}}"
@@ -35,7 +36,27 @@ ENSEMBLE_UNCERTAINTY = f"{RUN}/ensemble/uncertainty"
 ENSEMBLE_METRICS = f"{RUN}/ensemble_metrics.csv"
 METRICS = f"{RUN}/metrics.csv"
 METRICS_SUMMARY = f"{RUN}/metrics_summary.csv"
-MONTAGE = f"{RUN}/figures/montage"
+NSD_CURVE = f"{RUN}/metrics/nsd_curve.csv"
+CALIBRATION_BINS = f"{RUN}/metrics/calibration_bins.csv"
+POSTERIOR_METRICS = f"{RUN}/metrics/posteriors.csv"
+INSPECTION = f"{RUN}/outliers/inspection.csv"
+OUTLIERS = f"{RUN}/outliers/outliers.csv"
+OUTLIERS_BY_REASON = f"{RUN}/outliers/by_reason.csv"
+OUTLIERS_TEXT = f"{RUN}/outliers/{{split}}_outliers.txt"
+ANNOTATIONS = f"{MODEL}/annotations/{{view}}"
+PLAN = f"{RUN}/statistics/plan.json"
+COMPARED_RUNS = f"{RUN}/statistics/runs.csv"
+COMPARED_METRICS = f"{RUN}/statistics/compared.csv"
+STATISTIC = f"{RUN}/statistics/{{table}}"
+STATISTICS_TABLES = (
+    *("comparisons", "sensitivity", "omnibus", "ranks", "failure_rates", "bland_altman"),
+    *("method", "leaks", "wilcoxon", "mann_whitney"),
+)
+FIGURE = f"{RUN}/figures/{{figure}}"
+THUMBNAILS = f"{RUN}/figures/thumbnails"
+TABLE = f"{RUN}/tables/{{table}}"
+REPORTING = f"{RUN}/reporting/{{document}}"
+REPORT = f"{RUN}/report.html"
 
 # File systems hold names of 255 bytes; suffixes and the prefix of unfinished files need some.
 LONGEST_SUBJECT = 200

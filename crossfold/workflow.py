@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import atexit
 import contextlib
+import functools
 import hashlib
 import logging
 import os
@@ -59,6 +61,15 @@ def job(snakemake: Any) -> Iterator[None]:
         sys.exit(1)
 
 
+def files_of(inputs: Any) -> dict[str, Path | list[Path]]:
+    """Return the named inputs of a job as paths, and lists of paths; empty ones left out."""
+    return {
+        name: Path(given) if isinstance(given, str) else [Path(file) for file in given]
+        for name, given in inputs.items()
+        if given
+    }
+
+
 def version_of(package: str) -> str:
     """Return the version of an installed package, or of this checkout."""
     if package == "crossfold":
@@ -74,16 +85,59 @@ def fingerprint(*modules: str) -> str:
     Parameters
     ----------
     modules
-        Files or folders below crossfold/, such as "data/splits.py".
+        Files or folders below crossfold/, such as "data/splits.py"; folders with their templates.
     """
     digest = hashlib.sha256()
     for module in modules:
         path = PACKAGE / module
-        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        files = [path]
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if _decides(file))
         for file in files:
             digest.update(file.relative_to(PACKAGE).as_posix().encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _decides(file: Path) -> bool:
+    return file.suffix == ".py" or (file.parent.name == "templates" and file.is_file())
+
+
+def fingerprint_with_imports(module: str) -> str:
+    """Hash a module together with those of its wing that it imports, and those that they import.
+
+    Templates that lie beside any of them count as well.
+
+    Parameters
+    ----------
+    module
+        File below crossfold/, such as "paper/figures/metrics.py".
+    """
+    wing = f"crossfold.{Path(module).parts[0]}"
+    found, left = {module}, [module]
+    while left:
+        for name in _imported(PACKAGE / left.pop()):
+            path = Path(*name.split(".")[1:])
+            if f"{name}.".startswith(f"{wing}."):
+                for file in (path.with_suffix(".py"), path / "__init__.py"):
+                    if (PACKAGE / file).is_file() and file.as_posix() not in found:
+                        found.add(file.as_posix())
+                        left.append(file.as_posix())
+    templates = {Path(file).parent / "templates" for file in found}
+    found |= {folder.as_posix() for folder in templates if (PACKAGE / folder).is_dir()}
+    return fingerprint(*sorted(found))
+
+
+@functools.cache
+def _imported(file: Path) -> set[str]:
+    """Return the names that a module imports: of modules, and of what could be modules in them."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ localrules:
     validate_dataset,
     split_dataset,
     preprocess_dataset,
+    inspect_annotations,
 
 
 rule import_dataset:
@@ -108,3 +109,26 @@ rule preprocess_dataset:
         "../envs/data.yaml"
     script:
         "../scripts/preprocess_dataset.py"
+
+
+rule inspect_annotations:
+    """List extent, gaps and overlaps of the contours of every subject."""
+    input:
+        csv=of_dataset(paths.DATASET),
+        images=of_dataset(paths.DATASET_IMAGES),
+    output:
+        **{
+            f"{name}{view}": paths.ANNOTATIONS.replace("{view}", f"{name}{suffix}")
+            for name in ("extremes", "overlap")
+            for view, suffix in (("", ".csv"), ("_text", ".txt"), ("_problems", "_problems.txt"))
+        },
+    log:
+        "logs/inspect_annotations/{model}.log",
+    params:
+        structures=lambda wildcards: model_of(wildcards).structures,
+        code=fingerprint_with_imports("data/annotation_quality.py"),
+    threads: CORES
+    conda:
+        "../envs/data.yaml"
+    script:
+        "../scripts/inspect_annotations.py"

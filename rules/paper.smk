@@ -1,33 +1,138 @@
-# Figures, drawn from files and redrawn when only their looks change.
+# Figures, tables and the report, made from files and made again when only their looks change.
+
+FIGURES_CONFIG = CONFIG.figures.model_dump(mode="json", exclude={"colours"})
 
 
 localrules:
-    plot_montage,
+    draw_figure,
+    draw_thumbnails,
+    write_tables,
+    write_reporting,
+    write_report,
 
 
-rule plot_montage:
-    """Show the best, the median and the worst test subject of the ensemble."""
+rule draw_figure:
+    """Draw one figure, and keep the table that it was drawn from beside it."""
     input:
-        csv=of_dataset(paths.DATASET),
-        images=of_dataset(paths.DATASET_IMAGES),
-        metrics=paths.ENSEMBLE_METRICS,
-        segmentations=paths.ENSEMBLE_SEGMENTATIONS,
+        unpack(figure_inputs),
     output:
         png=report(
-            f"{paths.MONTAGE}.png",
-            caption="../report/montage.rst",
-            category="Segmentations",
-            labels={"model": "{run}", "figure": "best, median and worst"},
+            f"{paths.FIGURE}.png",
+            caption="../report/figure.rst",
+            category=lambda wildcards: FIGURES[wildcards.figure].category,
+            labels=lambda wildcards: {
+                "model": wildcards.run,
+                "figure": FIGURES[wildcards.figure].title,
+            },
         ),
-        pdf=f"{paths.MONTAGE}.pdf",
-        csv=f"{paths.MONTAGE}.csv",
+        pdf=f"{paths.FIGURE}.pdf",
+        csv=f"{paths.FIGURE}.csv",
     log:
-        "logs/plot_montage/{run}.log",
+        "logs/draw_figure/{run}_{figure}.log",
     params:
-        model=section("images", "structures"),
-        figures=CONFIG.figures.model_dump(mode="json"),
-        code=fingerprint("paper"),
+        context=figure_context,
+        options=figure_options,
+        figures=FIGURES_CONFIG,
+        caption=lambda wildcards: FIGURES[wildcards.figure].caption,
+        code=lambda wildcards: fingerprint_with_imports(
+            f"paper/figures/{FIGURES[wildcards.figure].module}.py"
+        ),
     conda:
         "../envs/paper.yaml"
     script:
-        "../scripts/plot_montage.py"
+        "../scripts/draw_figure.py"
+
+
+rule draw_thumbnails:
+    """Draw a small picture of every subject for the table of the report."""
+    input:
+        csv=of_dataset(paths.DATASET),
+        images=of_dataset(paths.DATASET_IMAGES),
+        splits=of_model(paths.SPLITS),
+        segmentations=all_segmentations,
+    output:
+        directory(paths.THUMBNAILS),
+    log:
+        "logs/draw_thumbnails/{run}.log",
+    params:
+        model=section("images", "structures"),
+        code=fingerprint_with_imports("paper/thumbnails.py"),
+    threads: CORES
+    conda:
+        "../envs/paper.yaml"
+    script:
+        "../scripts/draw_thumbnails.py"
+
+
+rule write_tables:
+    """Write the tables of a paper, and a LaTeX macro for every number in its text."""
+    input:
+        **STATEMENT_INPUTS,
+    output:
+        [
+            paths.TABLE.replace("{table}", f"{table}.{suffix}")
+            for table in TABLES
+            for suffix in ("tex", "csv")
+        ],
+        html=report(
+            [paths.TABLE.replace("{table}", f"{table}.html") for table in TABLES],
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"model": "{run}"},
+        ),
+        macros=paths.TABLE.replace("{table}", "macros.tex"),
+    log:
+        "logs/write_tables/{run}.log",
+    params:
+        about=statement_params,
+        code=fingerprint_with_imports("paper/tables/__init__.py"),
+    conda:
+        "../envs/paper.yaml"
+    script:
+        "../scripts/write_tables.py"
+
+
+rule write_reporting:
+    """Fill the checklists of journals and a model card, as far as the pipeline knows."""
+    input:
+        **STATEMENT_INPUTS,
+    output:
+        claim=paths.REPORTING.replace("{document}", "checklist_claim.csv"),
+        tripod=paths.REPORTING.replace("{document}", "checklist_tripod_ai.csv"),
+        card=paths.REPORTING.replace("{document}", "model_card.md"),
+    log:
+        "logs/write_reporting/{run}.log",
+    params:
+        about=statement_params,
+        code=fingerprint_with_imports("paper/reporting/__init__.py"),
+    conda:
+        "../envs/paper.yaml"
+    script:
+        "../scripts/write_reporting.py"
+
+
+rule write_report:
+    """Write the report: one file that opens anywhere."""
+    input:
+        **STATEMENT_INPUTS,
+        figures=lambda wildcards: figures_of(wildcards.run),
+        thumbnails=paths.THUMBNAILS,
+        annotations=of_model(paths.ANNOTATIONS.replace("{view}", "extremes.csv")),
+        tables=rules.write_tables.output,
+        reporting=rules.write_reporting.output,
+    output:
+        report(
+            paths.REPORT,
+            caption="../report/report.rst",
+            category="Report",
+            labels={"model": "{run}"},
+        ),
+    log:
+        "logs/write_report/{run}.log",
+    params:
+        about=statement_params,
+        code=fingerprint_with_imports("paper/report/__init__.py"),
+    conda:
+        "../envs/paper.yaml"
+    script:
+        "../scripts/write_report.py"

@@ -78,14 +78,14 @@ def test_a_lock_holds_exact_public_versions(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_torch_locks_neither_its_build_nor_its_companions(name: str) -> None:
-    unwanted = re.compile(r"(cuda|nvidia)-.*|triton|torchvision|torchaudio")
+    unwanted = re.compile(r"cuda-.*|nvidia-(?!ml-py).*|triton|torchvision|torchaudio")
     assert not [package for package in locked(name) if unwanted.fullmatch(package)]
 
 
 def test_no_package_is_locked_in_two_versions() -> None:
-    lines = {line for path in LOCKS.values() for line in path.read_text().splitlines()}
-    names = [canonicalize_name(Requirement(line).name) for line in lines]
-    assert len(names) == len(set(names))
+    requirements = [requirement for path in LOCKS.values() for requirement in requirements_of(path)]
+    versions = {(canonicalize_name(each.name), str(each.specifier)) for each in requirements}
+    assert len(versions) == len({name for name, _ in versions})
 
 
 @pytest.mark.parametrize("name", declared())

@@ -139,3 +139,21 @@ def test_a_fingerprint_of_a_folder_changes_with_names_too(package: Path) -> None
 def test_a_fingerprint_of_no_file_is_refused(package: Path) -> None:
     with pytest.raises(FileNotFoundError):
         workflow.fingerprint("data/nothing.py")
+
+
+def test_a_fingerprint_follows_the_imports_of_a_wing(package: Path) -> None:
+    for name, text in {
+        "paper/a.py": "from crossfold.paper.b import thing\n",
+        "paper/b.py": "from crossfold.paper import c\nimport crossfold.data.splits\n",
+        "paper/c.py": "x = 1\n",
+        "paper/d.py": "x = 1\n",
+    }.items():
+        file = package / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    before = workflow.fingerprint_with_imports("paper/a.py")
+    for outside in ("paper/d.py", "data/splits.py"):
+        (package / outside).write_text("x = 2\n", encoding="utf-8")
+        assert workflow.fingerprint_with_imports("paper/a.py") == before
+    (package / "paper/c.py").write_text("x = 2\n", encoding="utf-8")
+    assert workflow.fingerprint_with_imports("paper/a.py") != before

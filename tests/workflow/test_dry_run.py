@@ -8,12 +8,15 @@ import pytest
 import yaml
 
 from crossfold.config.inheritance import resolve
+from crossfold.config.loading import load_config
+from crossfold.paper.catalogue import FIGURES
 from tests.workflow.checkout import Checkout
 
 REPOSITORY = Path(__file__).parents[2]
 RULES = sorted((REPOSITORY / "rules").glob("*.smk"))
 SCRIPTS = sorted((REPOSITORY / "scripts").glob("*.py"))
-MODELS = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))["models"]
+CONFIG = yaml.safe_load((REPOSITORY / "config.yaml").read_text(encoding="utf-8"))
+MODELS = CONFIG["models"]
 CONCRETE = [name for name, model in MODELS.items() if not model.get("abstract")]
 PER_MODEL = {
     "import_dataset",
@@ -25,7 +28,15 @@ PER_MODEL = {
     "measure_ensemble",
     "pool_metrics",
     "summarise_metrics",
-    "plot_montage",
+    "write_plan",
+    "measure_posteriors",
+    "compare_runs",
+    "find_outliers",
+    "inspect_annotations",
+    "draw_thumbnails",
+    "write_tables",
+    "write_reporting",
+    "write_report",
 }
 PER_FOLD = {"train_fold", "predict_fold", "measure_fold"}
 
@@ -45,10 +56,7 @@ def test_every_model_of_the_configuration_has_a_plan(real_data_checkout: Checkou
     targets = [
         target.format(model)
         for model in CONCRETE
-        for target in (
-            "results/{}/metrics_summary.csv",
-            "results/{}/figures/montage.png",
-        )
+        for target in ("results/{}/metrics_summary.csv", "results/{}/report.html")
     ]
     run = real_data_checkout.snakemake("-n", *targets)
     assert run.code == 0, run.errors
@@ -56,6 +64,12 @@ def test_every_model_of_the_configuration_has_a_plan(real_data_checkout: Checkou
     datasets = {resolve(name, MODELS)["dataset"] for name in CONCRETE}
     expected = dict.fromkeys(PER_MODEL, len(CONCRETE)) | dict.fromkeys(
         PER_FOLD, sum(folds.values())
+    )
+    compared = load_config(CONFIG).compared_with
+    expected["draw_figure"] = sum(
+        bool(compared(name)) or not figure.needs_comparison
+        for name in CONCRETE
+        for figure in FIGURES.values()
     )
     assert run.jobs == expected | {"import_dataset": len(datasets)}
 
@@ -66,7 +80,7 @@ def test_a_model_without_its_data_is_left_out_of_the_default_target(
     monkeypatch.delitem(real_data_checkout.variables, "CROSSFOLD_DATA")
     run = real_data_checkout.snakemake("-n")
     assert run.code == 0, run.errors
-    assert "results/Prostate/metrics_summary.csv" in run.output
+    assert "results/Prostate/report.html" in run.output
     assert "results/Hippocampus" not in run.output
 
 
@@ -84,11 +98,12 @@ def test_the_number_of_jobs_does_not_grow_with_the_subjects(
         "models: {Many: {base: ProstateBase, dataset: many}}\n",
     )
     run = real_data_checkout.snakemake(
-        "-n", "--configfile", overlay, "--", "results/Many/metrics_summary.csv"
+        "-n", "--configfile", overlay, "--", "results/Many/report.html"
     )
     assert run.code == 0, run.errors
-    assert sum(run.jobs.values()) == 5 * len(PER_FOLD) + len(
-        PER_MODEL - {"import_dataset", "plot_montage"}
+    figures = [figure for figure in FIGURES.values() if not figure.needs_comparison]
+    assert sum(run.jobs.values()) == (
+        5 * len(PER_FOLD) + len(PER_MODEL - {"import_dataset"}) + len(figures)
     )
 
 
@@ -124,7 +139,7 @@ def test_a_rule_reruns_when_the_code_behind_it_changes(rule: str) -> None:
 def test_every_fingerprint_names_files_that_exist() -> None:
     text = "".join(file.read_text(encoding="utf-8") for file in RULES)
     names = re.findall(
-        r'"([\w/]+(?:\.py)?)"', "".join(re.findall(r"fingerprint\((.*?)\)", text, re.S))
+        r'"([\w/]+(?:\.py)?)"', "".join(re.findall(r"fingerprint\w*\((.*?)\)", text, re.S))
     )
     assert len(names) > 10
     for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -14,13 +15,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from crossfold.paper.catalogue import FIGURES, TABLES
+from crossfold.paths import STATISTICS_TABLES
 from tests.workflow.checkout import TINY, Checkout, Run, copy_checkout
 
 pytestmark = pytest.mark.slow
 
 MODEL = Path("results/Tiny")
 METRICS = "results/Tiny/ensemble_metrics.csv"
-TARGETS = ("results/Tiny/metrics_summary.csv", "results/Tiny/figures/montage.png", METRICS)
+EARLIER = "results/Tiny@20/ensemble_metrics.csv"
+TARGETS = ("results/Tiny/metrics_summary.csv", "results/Tiny/report.html", METRICS)
 TEST_SUBJECTS = {"phantom_002", "phantom_005"}
 FOLD_FILES = (
     "checkpoints/epoch_020.safetensors",
@@ -72,7 +76,17 @@ def test_every_file_of_a_model_is_there(checkout: Checkout) -> None:
         "ensemble_metrics.csv",
         "metrics.csv",
         "metrics_summary.csv",
-        *(f"figures/montage.{suffix}" for suffix in ("png", "pdf", "csv")),
+        "report.html",
+        *(f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("png", "pdf", "csv")),
+        *(f"tables/{name}.{suffix}" for name in TABLES for suffix in ("tex", "csv", "html")),
+        *(f"statistics/{name}.csv" for name in STATISTICS_TABLES),
+        "statistics/wilcoxon.txt",
+        "statistics/mann_whitney.txt",
+        "outliers/outliers.csv",
+        "outliers/val_outliers.txt",
+        "annotations/extremes.csv",
+        "reporting/checklist_claim.csv",
+        "reporting/model_card.md",
     ]
     assert [name for name in expected if not (model / name).stat().st_size] == []
     splits = pd.read_csv(model / "splits.csv")
@@ -131,9 +145,30 @@ def test_a_comment_reruns_nothing(checkout: Checkout) -> None:
     assert plan(checkout, overlay) == {}
 
 
-def test_figures_rerun_nothing_but_the_figure(checkout: Checkout) -> None:
+def test_the_looks_of_figures_rerun_nothing_but_figures(checkout: Checkout) -> None:
     overlay = edited(checkout, "dpi: 50", "dpi: 51")
-    assert plan(checkout, overlay) == {"plot_montage": 1}
+    assert plan(checkout, overlay) == {"draw_figure": len(FIGURES), "write_report": 1}
+
+
+def test_an_outlier_threshold_measures_nothing_again(checkout: Checkout) -> None:
+    overlay = edited(checkout, "    inference:", "    outliers: {dice: 0.9}\n    inference:")
+    jobs = plan(checkout, overlay)
+    assert jobs["find_outliers"] == 1
+    assert not {"train_fold", "predict_fold", "measure_fold", "measure_posteriors"} & {*jobs}
+
+
+def test_the_plan_of_comparisons_was_written_before_the_results(checkout: Checkout) -> None:
+    plan = json.loads((checkout.folder / MODEL / "statistics/plan.json").read_text("utf-8"))
+    assert plan["results_existed"] is False
+    assert plan["runs"] == ["Tiny", "Tiny@20"]
+
+
+def test_a_planned_comparison_reaches_the_table(checkout: Checkout) -> None:
+    comparisons = pd.read_csv(checkout.folder / MODEL / "statistics/comparisons.csv")
+    planned = comparisons[comparisons["role"] == "confirmatory"]
+    assert len(planned) == 7 * 2
+    assert set(planned["run_b"]) == {"Tiny@20"}
+    assert set(planned["n"]) == {6}
 
 
 def test_a_learning_rate_retrains_its_model_and_prepares_nothing_again(checkout: Checkout) -> None:
@@ -154,12 +189,11 @@ def test_the_learning_rate_of_another_model_retrains_only_that(checkout: Checkou
     assert plan(checkout, overlay) == {}
 
 
-def test_an_earlier_epoch_is_measured_without_training(checkout: Checkout) -> None:
-    target = "results/Tiny@20/ensemble_metrics.csv"
-    done = run(checkout, "--", target)
-    assert done.code == 0, done.errors
-    assert done.jobs == {"predict_fold": 2, "ensemble_folds": 1, "measure_ensemble": 1}
-    early, late = (pd.read_csv(checkout.folder / file) for file in (target, METRICS))
+def test_an_earlier_epoch_is_measured_without_training(first_run: tuple[Checkout, Run]) -> None:
+    checkout, done = first_run
+    assert done.jobs["train_fold"] == 2
+    assert done.jobs["predict_fold"] == 4
+    early, late = (pd.read_csv(checkout.folder / file) for file in (EARLIER, METRICS))
     assert set(early["model"]) == {"Tiny@20"}
     assert early["dice"].tolist() != late["dice"].tolist()
 
