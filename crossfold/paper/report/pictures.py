@@ -6,7 +6,7 @@ import base64
 import io
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,6 +18,9 @@ from crossfold.paper.catalogue import FIGURES, Entry
 SCREEN_WIDTH = 1600
 THUMBNAIL_WIDTH = 96
 _THUMBNAIL_QUALITY = 60
+# Figures are made for paper, at 7 points; on a screen they are read from further away.
+_ENLARGEMENT = 1.45
+_SCREEN_DPI, _PRINT_DPI = 96, 300
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Picture:
     source
         The picture itself, as a `data:` address.
     width, height
-        Its size in pixels, so that nothing on the page moves while it is read.
+        Its size on the page, so that nothing there moves while it is read.
     """
 
     source: str
@@ -61,14 +64,20 @@ class ShownFigure:
 
 
 def figure_picture(file: Path) -> Picture:
-    """Return a PNG, not wider than `SCREEN_WIDTH`, with at most 256 colours."""
+    """Return a PNG, not wider than `SCREEN_WIDTH`, with at most 256 colours.
+
+    On the page all figures have the same scale, so that their text has the same size.
+    """
     with Image.open(file) as opened:
         image = opened.convert("RGB")
+        dots_per_inch = float(opened.info.get("dpi", (_PRINT_DPI, _PRINT_DPI))[0])
+    scale = _ENLARGEMENT * _SCREEN_DPI / dots_per_inch
+    shown = (round(image.width * scale), round(image.height * scale))
     if image.width > SCREEN_WIDTH:
         height = round(image.height * SCREEN_WIDTH / image.width)
         image = image.resize((SCREEN_WIDTH, height), Image.Resampling.LANCZOS)
     image = image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    return _picture(image, "png", optimize=True)
+    return replace(_picture(image, "png", optimize=True), width=shown[0], height=shown[1])
 
 
 def thumbnail_picture(file: Path) -> Picture:
