@@ -14,7 +14,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from crossfold.config.base import nearest
 from crossfold.config.statistics import StatisticsConfig
 from crossfold.errors import CrossfoldError
 from crossfold.evaluation.statistics.runs import check_labels
@@ -69,7 +68,7 @@ def make_plan(
         "model": label,
         "runs": [label, *others],
         "pairs": config.pairs,
-        "reference": config.reference or label,
+        "reference": config.reference if config.reference in (label, *others) else label,
         "primary_split": config.primary_split,
         "primary_metrics": list(config.primary_metrics),
         "primary_structures": planned_structures(structures, config),
@@ -150,19 +149,10 @@ def planned_pairs(
 ) -> list[tuple[str, str]]:
     """Pairs of runs to compare: the model, or the reference's opponent, comes first.
 
-    Raises
-    ------
-    CrossfoldError
-        If `statistics.reference` is none of the runs.
+    A model that is not compared with `statistics.reference` is its own reference.
     """
     runs = [label, *others]
-    reference = config.reference or label
-    if reference not in runs:
-        raise CrossfoldError(
-            f"config.yaml: statistics.reference is `{reference}`, which {label} is not compared "
-            f"with; {nearest(reference, runs)}",
-            remedy="add it to statistics.compare, or leave `reference` empty",
-        )
+    reference = config.reference if config.reference in runs else label
     if config.pairs == "all":
         return list(combinations(runs, 2))
     opponents = [run for run in runs if run != reference]
@@ -172,21 +162,21 @@ def planned_pairs(
 
 
 def planned_structures(structures: Sequence[str], config: StatisticsConfig) -> list[str]:
-    """Structures of the planned comparisons.
+    """Structures of the planned comparisons: the primary ones of the model, or all.
 
     Raises
     ------
     CrossfoldError
-        If a primary structure is unknown, excluded, or all are excluded.
+        If a primary structure is excluded.
     """
-    kept = [name for name in structures if name not in config.exclude_structures]
     for name in config.primary_structures:
-        if name not in kept:
+        if name in config.exclude_structures:
             raise CrossfoldError(
-                f"config.yaml: statistics.primary_structures: `{name}` is unknown or excluded",
-                remedy=nearest(name, kept),
+                f"config.yaml: statistics.primary_structures: `{name}` is excluded",
+                remedy="take it out of statistics.exclude_structures",
             )
-    return list(config.primary_structures) or kept
+    kept = [name for name in structures if name not in config.exclude_structures]
+    return [name for name in kept if name in config.primary_structures] or kept
 
 
 def comparison_id(contestants: str, split: str, structure: str, metric: str) -> str:

@@ -160,8 +160,9 @@ def _pairs(compared: pd.DataFrame, config: StatisticsConfig, focus: str) -> Iter
     members = {name: test[test["fold"] == fold] for fold, name in names.items()}
     member_reference = config.reference if config.reference in members else ""
     yield from _matched("test", "members", members, member_reference)
-    reference = "" if config.pairs == "all" else (config.reference or focus)
-    reference = focus if reference in members else reference
+    reference = config.reference if config.reference in of_run else focus
+    if config.pairs == "all":
+        reference = ""
     for split in ("val", "test"):
         runs = {run: result_rows(rows, split) for run, rows in of_run.items()}
         runs = {run: rows for run, rows in runs.items() if not rows.empty}

@@ -73,17 +73,14 @@ def test_a_plan_of_another_configuration_is_refused() -> None:
         check_plan(plan_of(), plan_of(alpha=0.01))
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"reference": "b"}, "choose one of `A`, `B`, `C`"),
-        ({"primary_structures": ["z"]}, "`z` is unknown or excluded"),
-        ({"primary_structures": ["x"], "exclude_structures": ["x"]}, "`x` is unknown or excluded"),
-    ],
-)
-def test_unknown_names_are_refused(config: dict[str, object], message: str) -> None:
-    with pytest.raises(CrossfoldError, match=message):
-        plan_of(**config)
+def test_a_primary_structure_cannot_be_excluded() -> None:
+    with pytest.raises(CrossfoldError, match="`x` is excluded"):
+        plan_of(primary_structures=["x"], exclude_structures=["x"])
+
+
+def test_names_of_other_models_leave_a_plan_as_it_is() -> None:
+    plan = plan_of(reference="of another model", primary_structures=["of another model"])
+    assert plan["families"] == plan_of()["families"]
 
 
 def test_labels_are_unique() -> None:
