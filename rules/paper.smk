@@ -74,12 +74,16 @@ rule write_tables:
             for table in TABLES
             for suffix in ("tex", "csv")
         ],
-        html=report(
-            [paths.TABLE.replace("{table}", f"{table}.html") for table in TABLES],
-            caption="../report/table.rst",
-            category="Tables",
-            labels={"model": "{run}"},
-        ),
+        html=[
+            report(
+                paths.TABLE.replace("{table}", f"{table}.html"),
+                caption="../report/table.rst",
+                category="Tables",
+                # Without labels of their own, only the last of them could be opened.
+                labels={"model": "{run}", "table": table.capitalize()},
+            )
+            for table in TABLES
+        ],
         macros=paths.TABLE.replace("{table}", "macros.tex"),
     log:
         "logs/write_tables/{run}.log",

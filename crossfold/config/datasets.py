@@ -131,6 +131,18 @@ def expand_variables(text: str, key: str) -> Path:
     CrossfoldError
         If a variable is unset or empty.
     """
+    check_variables(text, key)
+    return Path(os.path.expandvars(text)).expanduser()
+
+
+def check_variables(text: str, key: str) -> None:
+    """Refuse a text that names an environment variable that is not there; see `expand_variables`.
+
+    Raises
+    ------
+    CrossfoldError
+        If a variable is unset or empty.
+    """
     for braced, bare in _VARIABLE.findall(text):
         variable = braced or bare
         if not os.environ.get(variable):
@@ -139,4 +151,3 @@ def expand_variables(text: str, key: str) -> Path:
                 f"{variable} is not set",
                 remedy=f"export {variable}=/folder/that/holds/the/data",
             )
-    return Path(os.path.expandvars(text)).expanduser()

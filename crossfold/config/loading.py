@@ -17,7 +17,7 @@ from crossfold.config.figures import FiguresConfig
 from crossfold.config.inheritance import lineage, resolve
 from crossfold.config.models import ModelConfig
 from crossfold.config.root import Config
-from crossfold.config.statistics import ALL_MODELS, StatisticsConfig
+from crossfold.config.statistics import ALL_MODELS, ComparedRun, StatisticsConfig
 from crossfold.errors import CrossfoldError
 
 Location = tuple[str | int, ...]
@@ -103,9 +103,7 @@ def _check_statistics(
             raise where.error(place, "unknown model", nearest(name, models))
         names = [name, *(run.name for run in runs)]
         for i, run in enumerate(runs):
-            if run.model and run.base_model not in models:
-                remedy = nearest(run.base_model, models)
-                raise where.error((*place, i), f"unknown model `{run.model}`", remedy)
+            _check_compared_model(run, (*place, i), models, where)
             if names.count(run.name) > 1:
                 remedy = "leave it out, or give it a `label` of its own"
                 raise where.error((*place, i), f"two runs are named `{run.name}`", remedy)
@@ -118,11 +116,31 @@ def _check_statistics(
         for structure in getattr(statistics, key):
             if structure not in known:
                 text = f"unknown structure `{structure}`"
-                raise where.error(("statistics", key), text, nearest(structure, known))
+                raise where.error(("statistics", key), text, nearest(structure, sorted(known)))
     labels = {run.name for runs in statistics.compare.values() for run in runs} | set(models)
     if statistics.reference and statistics.reference not in labels:
-        remedy = nearest(statistics.reference, labels)
-        raise where.error(("statistics", "reference"), "is no compared run", remedy)
+        remedy = nearest(statistics.reference, sorted(labels))
+        text = f"`{statistics.reference}` is no compared run"
+        raise where.error(("statistics", "reference"), text, remedy)
+
+
+def _check_compared_model(
+    run: ComparedRun, place: Location, models: Mapping[str, ModelConfig], where: _Origin
+) -> None:
+    """Refuse a name that is no model, and an epoch of one that is not kept."""
+    if not run.model:
+        return
+    if run.base_model not in models:
+        text = f"unknown model `{run.model}`"
+        is_path = "/" in run.model
+        remedy = "end the path of a table in .csv" if is_path else nearest(run.base_model, models)
+        raise where.error(place, text, remedy)
+    epoch = run.model.removeprefix(run.base_model).removeprefix("@")
+    kept = [str(number) for number in models[run.base_model].training.checkpoint_epochs]
+    if epoch not in ("", *kept):
+        text = f"`{run.model}`: no checkpoint of epoch `{epoch}` is kept"
+        remedy = f"choose one of {', '.join(kept)}, or set `checkpoint_every` of the model"
+        raise where.error(place, text, remedy)
 
 
 def _check(kind: Any, section: Any, location: Location, where: _Origin) -> Any:

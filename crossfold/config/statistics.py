@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,10 +16,11 @@ MetricName = Literal["dice", "iou", "nsd", "hd_mm", "hd95_mm", "assd_mm"]
 
 
 class ComparedRun(Section):
-    """A run that a model is compared with: exactly one of `model`, `metrics` and `revision`.
+    """A run that a model is compared with.
 
-    A text stands for one of them: a model of config.yaml (`Prostate`, `Prostate@30`), the path of
-    a table (`../old/metrics.csv`), or a revision (`v1.0:results/Prostate/metrics.csv`).
+    Exactly one of `model`, `metrics`, `revision` and `azureml` says where it is. A text stands for
+    one of the first three: a model of config.yaml (`Prostate`, `Prostate@30`), the path of a table
+    (`../old/metrics.csv`), or a revision (`v1.0:results/Prostate/metrics.csv`).
     """
 
     model: str = ""
@@ -29,6 +31,8 @@ class ComparedRun(Section):
     """<revision>:<path> of a metrics.csv in a DVC or git repository."""
     repository: str = "."
     """Folder or address of the repository of `revision`."""
+    azureml: str = ""
+    """<experiment>/<run> on Azure Machine Learning, of which only the metrics are downloaded."""
     dataset: str = ""
     """Path of the dataset.csv that names series and institutions of an InnerEye table."""
     splits: str = ""
@@ -41,16 +45,19 @@ class ComparedRun(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> ComparedRun:
-        given = [name for name in ("model", "metrics", "revision") if getattr(self, name)]
+        sources = ("model", "metrics", "revision", "azureml")
+        given = [name for name in sources if getattr(self, name)]
         if len(given) != 1:
             raise ValueError(
-                "name exactly one of model, metrics and revision, not "
+                "name exactly one of model, metrics, revision and azureml, not "
                 + (" and ".join(given) or "none")
             )
         if self.revision and not all(self.revision.partition(":")):
             raise ValueError(
                 "write `revision` as <revision>:<path>, such as v1.0:results/A/metrics.csv"
             )
+        if self.azureml and not re.fullmatch(r"[^/\s]+/[^/\s]+", self.azureml):
+            raise ValueError("write `azureml` as <experiment>/<run>, such as main/train-1")
         return self
 
     def path_of(self, kind: Literal["metrics", "splits", "dataset"]) -> Path | None:
@@ -85,6 +92,8 @@ class ComparedRun(Section):
         """Return the label, or what stands for it."""
         if self.label or self.model:
             return self.label or self.model
+        if self.azureml:
+            return self.azureml.rpartition("/")[2]
         revision, _, path = self.revision.rpartition(":")
         folder = (path or self.metrics).replace("\\", "/").rpartition("/")[0].rpartition("/")[2]
         return f"{folder}@{revision}" if revision else folder or self.metrics

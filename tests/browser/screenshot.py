@@ -48,4 +48,7 @@ def take_screenshot(page: Page, page_file: Path, target: Path) -> None:
 
 if __name__ == "__main__":
     with open_browser() as chromium:
-        take_screenshot(new_page(chromium), *map(Path, sys.argv[1:3]))
+        page = new_page(chromium)
+        # Down to the planned comparisons.
+        page.set_viewport_size({"width": WIDTH, "height": 1500})
+        take_screenshot(page, *map(Path, sys.argv[1:3]))

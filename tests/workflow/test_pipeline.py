@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -169,6 +170,32 @@ def test_a_planned_comparison_reaches_the_table(checkout: Checkout) -> None:
     assert len(planned) == 7 * 2
     assert set(planned["run_b"]) == {"Tiny@20"}
     assert set(planned["n"]) == {6}
+
+
+def test_the_report_of_snakemake_shows_every_figure_and_table(checkout: Checkout) -> None:
+    done = run(checkout, "--report", "report.zip", "--", "results/Tiny/report.html")
+    assert done.code == 0, done.output + done.errors
+    with zipfile.ZipFile(checkout.folder / "report.zip") as archive:
+        page = archive.read("report/report.html").decode("utf-8")
+    results = json.JSONDecoder().raw_decode(page[page.index('{"results/Tiny/report.html": ') :])[0]
+    categories = json.JSONDecoder().raw_decode(page.partition("var categories = ")[2])[0]
+    # Of two files with the same labels in a category, the page opens one.
+    shown = {
+        (category, *results[file]["labels"].values()): file
+        for category, subcategories in categories.items()
+        for files in subcategories.values()
+        for file in files
+    }
+    figures = {
+        (figure.category, "Tiny", figure.title): f"{MODEL}/figures/{name}.png"
+        for name, figure in FIGURES.items()
+    }
+    tables = {
+        ("Tables", "Tiny", name.capitalize()): f"{MODEL}/tables/{name}.html" for name in TABLES
+    }
+    assert shown == figures | tables | {("Report", "Tiny"): f"{MODEL}/report.html"}
+    for name, figure in FIGURES.items():
+        assert figure.caption in results[f"{MODEL}/figures/{name}.png"]["caption"]
 
 
 def test_a_learning_rate_retrains_its_model_and_prepares_nothing_again(checkout: Checkout) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import PurePosixPath
 
+from crossfold.config.datasets import check_variables
 from crossfold.errors import CrossfoldError
 
 
@@ -38,9 +39,10 @@ def read_revision(text: str, repository: str) -> str:
     # Takes a third of a second, which only those who compare revisions should wait for.
     import dvc.api
     from dvc.exceptions import DvcException, PathMissingError
-    from dvc.scm import CloneError, RevError
+    from dvc.scm import RevError, SCMError
 
     revision, path = split_revision(text)
+    check_variables(repository, f"statistics.compare: repository of {text}")
     folder = os.path.expandvars(repository)
     try:
         return dvc.api.read(path, repo=folder, rev=revision, encoding="utf-8")
@@ -56,7 +58,7 @@ def read_revision(text: str, repository: str) -> str:
         problem = f"there is no file `{path}` in revision `{revision}` of `{folder}`"
         remedy = f"look for it with `dvc list -R --rev {revision} {folder}`"
         raise MissingFileError(f"compare: {text}: {problem}", remedy=remedy) from error
-    except (CloneError, NotADirectoryError) as error:
+    except (SCMError, NotADirectoryError) as error:
         problem = f"there is no repository `{folder}`"
         remedy = "give the folder or the address of a git repository as `repository`"
         raise CrossfoldError(f"compare: {text}: {problem}", remedy=remedy) from error

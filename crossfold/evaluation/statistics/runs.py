@@ -14,6 +14,7 @@ import pandas as pd
 from crossfold.config.statistics import ComparedRun, StatisticsConfig
 from crossfold.errors import CrossfoldError
 from crossfold.evaluation.results import result_rows
+from crossfold.evaluation.statistics.azureml import download_tables
 from crossfold.evaluation.statistics.revisions import MissingFileError, beside, read_revision
 from crossfold.evaluation.statistics.sources import (
     DISTANCES,
@@ -44,9 +45,10 @@ class Run:
     label
         Name in tables and figures.
     kind
-        model: of this configuration; metrics: a table by path; revision: of a repository.
+        model: of this configuration; metrics: a table by path; revision: of a repository; azureml:
+        of a workspace.
     source
-        Path of its table, or `<revision>:<path>`.
+        Path of its table, `<revision>:<path>` or `<experiment>/<run>:<path>`.
     rows
         What `parse_metrics` returned.
     roles
@@ -56,7 +58,7 @@ class Run:
     """
 
     label: str
-    kind: Literal["model", "metrics", "revision"]
+    kind: Literal["model", "metrics", "revision", "azureml"]
     source: str
     rows: pd.DataFrame
     roles: pd.DataFrame | None
@@ -103,6 +105,8 @@ def read_run(run: ComparedRun, metrics: Path | None = None, splits: Path | None 
     """
     if run.revision:
         return _read_revised(run)
+    if run.azureml:
+        return _read_downloaded(run)
     if run.model:
         if metrics is None or splits is None:
             raise CrossfoldError(
@@ -159,6 +163,7 @@ def combine(
         The runs with notes, and the columns `COMPARED_COLUMNS` with `nsd_tolerance_mm` behind.
     """
     about = about_subjects(runs)
+    strangers = set(config.ignore_subjects) - set(about.index)
     wanted = [name for name in structures if name not in config.exclude_structures]
     frames, noted = [], []
     for run in runs:
@@ -182,6 +187,7 @@ def combine(
                 _about_metrics(rows),
             )
         )
+    noted[0] = noted[0].noting(_about_strangers(strangers))
     compared = pd.concat(frames, ignore_index=True).astype({"seed": "Int64"})
     return noted, compared[[*COMPARED_COLUMNS, "nsd_tolerance_mm"]]
 
@@ -258,6 +264,15 @@ def _read_revised(run: ComparedRun) -> Run:
     return Run(run.name, "revision", run.revision, rows, roles, _with_splits(notes, roles))
 
 
+def _read_downloaded(run: ComparedRun) -> Run:
+    tables = download_tables(run)
+    rows, notes = _parsed(_read_text(tables.metrics), run, tables.source)
+    roles = None
+    if splits := _expanded(run.splits) if run.splits else tables.splits:
+        roles = parse_roles(_read_text(splits), str(splits))
+    return Run(run.name, "azureml", tables.source, rows, roles, _with_splits(notes, roles))
+
+
 def _parsed(text: str, run: ComparedRun, source: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Parse a table by path or revision, with its dataset.csv where one is named."""
     rows = parse_metrics(text, source, split=run.split)
@@ -287,6 +302,11 @@ def _about_ignored(names: set[str], what: str) -> str:
     return f"{what} left out as configured: {listed(names)}" if names else ""
 
 
+def _about_strangers(names: set[str]) -> str:
+    """Name subjects that are in no run: a slip of the pen, or subjects of another dataset."""
+    return f"ignore_subjects of whom there is no result: {listed(names)}" if names else ""
+
+
 def _about_structures(found: set[str], wanted: Sequence[str]) -> str:
     missing = [name for name in wanted if name not in found]
     other = found - set(wanted)
@@ -298,7 +318,7 @@ def _about_structures(found: set[str], wanted: Sequence[str]) -> str:
 
 def _about_metrics(rows: pd.DataFrame) -> str:
     missing = [name for name in COMPARED_METRICS if rows[name].isna().all()]
-    return f"not measured: {', '.join(missing)}" if missing else ""
+    return f"not measured: {', '.join(missing)}" if missing and len(rows) else ""
 
 
 def _expanded(text: str) -> Path:

@@ -154,6 +154,11 @@ def _parse_text(text: str, source: str) -> pd.DataFrame:
         ) from error
     if table.empty:
         raise CrossfoldError(f"{source}: the table has no rows", remedy="write it again")
+    if len(table.columns) == 1 and ";" in table.columns[0]:
+        raise CrossfoldError(
+            f"{source}: its columns are separated by semicolons",
+            remedy="save it as comma-separated text, with a point in decimal numbers",
+        )
     table.index = pd.RangeIndex(2, 2 + len(table))
     return table.map(str.strip)
 
@@ -174,7 +179,9 @@ def _numbers(table: pd.DataFrame, name: str, source: str) -> pd.Series[float]:
     numbers = pd.to_numeric(table[name], errors="coerce").astype(float)
     empty = table[name].str.lower().isin(["", "nan"])
     wrong = numbers.isna() & ~empty
-    _refuse(table, wrong, source, f"{name} is not a number", "correct it, or leave it empty")
+    if wrong.any():
+        problem = f"{name} is `{table.loc[wrong, name].iloc[0]}`, which is not a number"
+        _refuse(table, wrong, source, problem, "correct it, or leave it empty")
     return numbers
 
 
@@ -203,8 +210,9 @@ def _refuse_contradictions(frame: pd.DataFrame, source: str) -> None:
         line = frame.index[~allowed]
         if len(line):
             row = frame.loc[line[0]]
+            value = "empty" if np.isnan(row[name]) else f"{row[name]:g}"
             raise CrossfoldError(
-                f"{source}, line {line[0]}: {name} is {row[name]:g} for {row['structure']} of "
+                f"{source}, line {line[0]}: {name} is {value} for {row['structure']} of "
                 f"{row['subject']}, whose state is {row['state']}",
                 remedy="measure it again; an overlap lies in 0..1 and a distance is a finite "
                 "number, but 0 and inf where the structure was missed, and both are empty where "

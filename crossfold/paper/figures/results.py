@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crossfold.evaluation.frames import read_frame
+from crossfold.evaluation.tables import METRICS
 from crossfold.paper.figures import Context
 
 FAILED = ("missed", "hallucinated")
@@ -50,6 +51,8 @@ def all_rows(inputs: Mapping[str, Any], context: Context) -> pd.DataFrame:
     rows = rows[rows["split"] == split]
     if split == "test":
         rows = rows[rows["fold"].isin(["ensemble", ""])]
+    # A table without rows does not tell which of its columns are numbers.
+    rows = rows.astype(dict.fromkeys(METRICS.index.intersection(rows.columns), float))
     rows = rows.assign(
         run=pd.Categorical(rows["run"], _unique([*context.runs]), ordered=True),
         structure=pd.Categorical(rows["structure"], _unique([*context.structures]), ordered=True),

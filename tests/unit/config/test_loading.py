@@ -150,12 +150,15 @@ def with_statistics(**statistics: Any) -> dict[str, Any]:
     [
         ({"compare": ["D"]}, "statistics.compare.*.0: unknown model `D`", "`A`"),
         ({"compare": {"D": ["A"]}}, "statistics.compare.D: unknown model", "`A`"),
+        ({"compare": {"A": ["B@0"]}}, "A.0: `B@0`: no checkpoint of epoch `0`", "choose one of"),
+        ({"compare": {"A": ["B@best"]}}, "`B@best`: no checkpoint of epoch `best`", "choose one"),
+        ({"compare": {"A": ["../old.txt"]}}, "unknown model `../old.txt`", "in .csv"),
         ({"compare": {"A": ["A"]}}, "two runs are named `A`", "label"),
         ({"compare": {"A": ["B", {"model": "B@3", "label": "B"}]}}, "two runs are named `B`", ""),
         ({"compare": {"A": [{"modle": "B"}]}}, "A.0.modle: unknown key", "did you mean `model`"),
         ({"primary_structures": ["orgn"]}, "unknown structure `orgn`", "did you mean `organ`"),
         ({"exclude_structures": ["skin"]}, "unknown structure `skin`", "`organ`"),
-        ({"reference": "D"}, "statistics.reference: is no compared run", "`A`"),
+        ({"reference": "D"}, "statistics.reference: `D` is no compared run", "`A`"),
         ({"margins": {"dcie": 0.1}}, "statistics.margins.dcie", "dice"),
     ],
 )
@@ -175,8 +178,8 @@ def test_a_list_for_all_models_compares_those_of_one_dataset() -> None:
 
 
 def test_an_epoch_is_not_compared_with_itself() -> None:
-    config = load_config(with_statistics(compare={"A": ["A@3", "B"]}))
-    assert [run.name for run in config.compared_with("A@3")] == ["B"]
+    config = load_config(with_statistics(compare={"A": ["A@60", "B"]}))
+    assert [run.name for run in config.compared_with("A@60")] == ["B"]
 
 
 def test_lists_of_models_and_for_all_add_up() -> None:

@@ -40,8 +40,15 @@ def test_a_compared_run_may_be_written_as_text(
         ({}, "not none"),
         ({"model": "A", "metrics": "a.csv"}, "not model and metrics"),
         ({"revision": "metrics.csv"}, "<revision>:<path>"),
+        ({"azureml": "main/train-1", "model": "A"}, "not model and azureml"),
+        ({"azureml": "train-1"}, "<experiment>/<run>"),
     ],
 )
 def test_a_compared_run_has_one_source(run: dict[str, str], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         ComparedRun(**run)
+
+
+def test_a_run_of_a_workspace_is_called_by_its_name() -> None:
+    assert ComparedRun(azureml="main/train-1").name == "train-1"
+    assert ComparedRun(azureml="main/train-1", label="old").name == "old"

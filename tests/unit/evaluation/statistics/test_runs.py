@@ -98,6 +98,18 @@ def test_missing_repository(tmp_path: Path) -> None:
             read_run(revised(tmp_path / name, "v1:m.csv"))
 
 
+def test_a_folder_that_is_no_repository(tmp_path: Path) -> None:
+    with pytest.raises(CrossfoldError, match="there is no repository") as error:
+        read_run(revised(tmp_path, "v1:m.csv"))
+    assert "git repository" in error.value.remedy
+
+
+def test_a_repository_in_a_variable_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOWHERE", raising=False)
+    with pytest.raises(CrossfoldError, match="the environment variable NOWHERE is not set"):
+        read_run(ComparedRun(revision="v1:m.csv", repository="$NOWHERE/study"))
+
+
 def test_table_by_path_with_splits_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,7 +146,7 @@ def test_combined_runs_say_what_they_lack(tmp_path: Path) -> None:
     other = tmp_path / "metrics.csv"
     other.write_text(INNEREYE + "P9,prostate,0.7,5,1\n")
     runs = [model, read_run(ComparedRun(metrics=str(other), label="old"))]
-    config = StatisticsConfig(ignore_subjects=["P2"], exclude_structures=["prostate"])
+    config = StatisticsConfig(ignore_subjects=["P2", "P77"], exclude_structures=["prostate"])
     noted, compared = combine(runs, ["bladder", "rectum"], config)
     assert compared[["run", "subject", "structure", "institution"]].to_numpy().tolist() == [
         ["New", "P1", "bladder", "A"],
@@ -142,6 +154,7 @@ def test_combined_runs_say_what_they_lack(tmp_path: Path) -> None:
     ]
     table = runs_table(noted, compared).set_index("run")
     assert "subjects left out as configured: P2" in table.loc["New", "note"]
+    assert "ignore_subjects of whom there is no result: P77" in table.loc["New", "note"]
     assert "structures left out as configured: prostate" in table.loc["old", "note"]
     assert "no structure rectum" in table.loc["old", "note"]
     assert "not measured: iou, nsd, hd95_mm" in table.loc["old", "note"]

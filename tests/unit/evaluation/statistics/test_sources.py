@@ -38,14 +38,14 @@ def test_innereye_percentages_become_fractions() -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (["val,0,P1,a,ok,,3"], r"m.csv, line 2: dice is nan for a of P1, whose state is ok"),
+        (["val,0,P1,a,ok,,3"], r"m.csv, line 2: dice is empty for a of P1, whose state is ok"),
         (["val,0,P1,a,ok,inf,3"], "line 2: dice is inf"),
         (["val,0,P1,a,ok,90,3"], "line 2: dice is 90"),
         (["val,0,P1,a,ok,0.9,3", "val,0,P2,a,ok,0.9,inf"], "line 3: hd95_mm is inf for a of P2"),
         (["val,0,P1,a,ok,0.9,-1"], "line 2: hd95_mm is -1"),
         (["val,0,P1,a,missed,0.1,inf"], "dice is 0.1 for a of P1, whose state is missed"),
         (["val,0,P1,a,true_absent,1,"], "dice is 1 for a of P1, whose state is true_absent"),
-        (["val,0,P1,a,ok,good,3"], "line 2: dice is not a number"),
+        (["val,0,P1,a,ok,good,3"], "line 2: dice is `good`, which is not a number"),
         (["val,0,P1,a,fine,0.9,3"], "line 2: state is `fine`"),
         (["train,0,P1,a,ok,0.9,3"], "line 2: split is `train`"),
         (["val,0,,a,ok,0.9,3"], "line 2: subject is empty"),
@@ -68,6 +68,11 @@ def test_folds_may_share_a_test_subject() -> None:
 def test_missing_columns_are_named(header: str) -> None:
     with pytest.raises(CrossfoldError, match=r"m\.csv: no column"):
         parse_metrics(table("1,2", header=header), "m.csv")
+
+
+def test_other_separators_are_named() -> None:
+    with pytest.raises(CrossfoldError, match=r"m\.csv: .*semicolons"):
+        parse_metrics("subject;structure;dice\nP1;a;0,9\n", "m.csv")
 
 
 def test_what_is_no_csv() -> None:

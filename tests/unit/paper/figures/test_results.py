@@ -144,6 +144,16 @@ def test_scatter_counts_who_is_better(made: Made) -> None:
     assert (distances["better"] == "y").sum() == (distances["value_y"] < distances["value_x"]).sum()
 
 
+@pytest.mark.parametrize(
+    "module", ["metrics", "failures", "scatter", "paired_differences", "significance"]
+)
+def test_without_any_row_a_figure_says_so(module: str, made: Made) -> None:
+    for name in ("compared", "comparisons"):
+        read_frame(made.inputs[name]).iloc[:0].to_csv(made.inputs[name], index=False)
+    with pytest.raises(EmptyFigure):
+        table_of(module, made)
+
+
 @pytest.mark.parametrize("module", ["scatter", "paired_differences"])
 def test_one_run_is_not_compared_with_itself(module: str, alone: Made) -> None:
     with pytest.raises(EmptyFigure, match="Run_1"):
