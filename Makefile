@@ -8,6 +8,7 @@ PYTHON ?= $(firstword $(foreach python,$(PYTHON_VERSIONS),\
 PIP_OPTIONS ?=
 PYTEST_OPTIONS ?=
 SNAKEMAKE_OPTIONS ?=
+SMOKE_OPTIONS ?=
 LOCK_OPTIONS ?=
 MODEL ?= Prostate
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
@@ -21,7 +22,7 @@ BEYOND_CORE := grep --invert-match --line-regexp --fixed-strings --file locks/co
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-azureml setup-dev run view test lint bench lock clean
+.PHONY: help setup setup-azureml setup-dev setup-azurite run view azureml-emulator azureml-smoke test lint bench lock clean
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | tr '@' '\t' | expand -t 24
@@ -32,6 +33,8 @@ setup-azureml: .venv/.azureml ## … and what sends its GPU jobs to Azure Machin
 
 setup-dev: .venv/.dev ## … and what tests and checks it
 
+setup-azurite: .venv/.azurite ## … the blob storage of the tests with Azure (needs npm)
+
 run: setup ## run the pipeline on this machine (MODEL=Prostate)
 	.venv/bin/snakemake --cores all $(SNAKEMAKE_OPTIONS) results/$(MODEL)/ensemble_metrics.csv
 	.venv/bin/python -m crossfold.paper.tables results/$(MODEL)/ensemble_metrics.csv
@@ -39,13 +42,19 @@ run: setup ## run the pipeline on this machine (MODEL=Prostate)
 view: setup ## scroll through a model's test subjects in a browser (MODEL=Prostate)
 	.venv/bin/python -m crossfold.paper.viewer results/$(MODEL)
 
+azureml-emulator: setup-azureml setup-azurite ## serve an Azure Machine Learning on this machine
+	PYTHONPATH=tests .venv/bin/python -m azureml_emulator
+
+azureml-smoke: setup-azureml ## check on your workspace what the emulator cannot show
+	.venv/bin/python azureml/smoke.py $(SMOKE_OPTIONS)
+
 test: setup-azureml setup-dev ## run the tests (PYTEST_OPTIONS="-n auto")
 	.venv/bin/pytest $(PYTEST_OPTIONS)
 
 CHECKS := check-code check-format check-rules check-workflow check-types check-layers
 .PHONY: $(CHECKS)
 
-lint: setup-dev ## run every check, also those after one that fails
+lint: setup-azureml setup-dev ## run every check, also those after one that fails
 	@$(MAKE) --no-print-directory --keep-going $(CHECKS)
 
 check-code:
@@ -98,6 +107,10 @@ clean: ## remove caches; results, .state and .venv stay
 
 .venv/.dev: locks/dev.txt | .venv/.core
 	$(INSTALL) --requirement $<
+	@touch $@
+
+.venv/.azurite: | .venv/bin/python
+	npm install --no-save --no-package-lock --no-fund --no-audit --loglevel error azurite@3.37.0
 	@touch $@
 
 .venv/.uv/bin/uv: | .venv/bin/python

@@ -17,7 +17,7 @@ from crossfold.workflow import (
 with readable_errors():
     CONFIG = load_config(config, configuration_files(workflow))
 
-CORES = workflow.cores or 1
+CORES = workflow.cores or workflow.resource_settings.local_cores or 1
 
 
 wildcard_constraints:

@@ -1,0 +1,132 @@
+"""The pipeline with its GPU rules on Azure Machine Learning, as the emulator gives it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.workflow.checkout import REPOSITORY, TINY, Checkout, Run, copy_checkout
+
+if TYPE_CHECKING:
+    from azureml_emulator.emulator import Emulator
+
+pytestmark = pytest.mark.slow
+
+METRICS = "results/Tiny/ensemble_metrics.csv"
+ARGUMENTS = ("--configfile", "tiny.yaml", "--", METRICS)
+# Polls quickly: the emulator's jobs take seconds.
+REMOTE = ("--profile", "azureml", "--seconds-between-status-checks", "1")
+
+
+@pytest.fixture(scope="module")
+def local_metrics(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What the same command gives on one machine."""
+    checkout = copy_checkout(tmp_path_factory.mktemp("local") / "checkout")
+    shutil.copy2(TINY, checkout.folder)
+    done = checkout.snakemake(*ARGUMENTS)
+    assert done.code == 0, done.errors
+    return (checkout.folder / METRICS).read_bytes()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, azureml: Emulator) -> Checkout:
+    """A fresh clone, on a machine whose environment names a workspace."""
+    made = copy_checkout(tmp_path / "checkout")
+    shutil.copy2(TINY, made.folder)
+    shutil.copy2(REPOSITORY / ".gitignore", made.folder)
+    for command in ("init -q", "add -A", "-c user.name=me -c user.email=m@e commit -qm all"):
+        subprocess.run(["git", *command.split()], cwd=made.folder, check=True)
+    return replace(made, variables={**made.variables, **azureml.environment})
+
+
+def metrics_of(checkout: Checkout) -> bytes:
+    return (checkout.folder / METRICS).read_bytes()
+
+
+def submitted(azureml: Emulator) -> list[str]:
+    return sorted(job.name.partition("-")[0] for job in azureml.jobs())
+
+
+def remote(checkout: Checkout, *more: str) -> Run:
+    return checkout.snakemake(*REMOTE, *more, *ARGUMENTS)
+
+
+def test_folds_run_there_and_results_are_those_of_one_machine(
+    checkout: Checkout, azureml: Emulator, local_metrics: bytes
+) -> None:
+    done = remote(checkout)
+    assert done.code == 0, done.output + done.errors
+    assert metrics_of(checkout) == local_metrics
+    # Training and prediction of a fold are one job, so that a node is started once.
+    assert len(azureml.jobs()) == 2
+    assert {job.status for job in azureml.jobs()} == {"Completed"}
+    for fold in range(2):
+        log = checkout.folder / "logs" / "train_fold" / f"Tiny_{fold}.log"
+        assert "crossfold" in log.read_text(encoding="utf-8")
+        assert (checkout.folder / f"results/Tiny/folds/{fold}/training.csv").is_file()
+    again = checkout.snakemake(*ARGUMENTS)
+    assert "Nothing to be done" in again.output + again.errors
+
+
+def test_a_training_that_is_preempted_goes_on_where_it_was(
+    checkout: Checkout, azureml: Emulator, local_metrics: bytes
+) -> None:
+    azureml.preempt(".*", mount=r"\.state/.*\.pt", count=1)
+    done = remote(checkout)
+    assert done.code == 0, done.output + done.errors
+    assert metrics_of(checkout) == local_metrics
+    assert len(azureml.jobs()) == 2
+    assert sorted(job.runs for job in azureml.jobs()) == [1, 2]
+    logs = (checkout.folder / "logs" / "train_fold").glob("Tiny_*.log")
+    assert any("continues after epoch" in log.read_text(encoding="utf-8") for log in logs)
+
+
+def test_jobs_of_a_killed_run_are_picked_up_by_the_next(
+    checkout: Checkout, azureml: Emulator, local_metrics: bytes
+) -> None:
+    with subprocess.Popen(
+        checkout.command(*REMOTE, *ARGUMENTS),
+        cwd=checkout.folder,
+        env=checkout.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while len(azureml.jobs()) < 2:
+            assert process.poll() is None, "the run ended before it was killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert checkout.snakemake("--unlock", "--configfile", "tiny.yaml").code == 0
+    done = remote(checkout)
+    assert done.code == 0, done.output + done.errors
+    assert metrics_of(checkout) == local_metrics
+    assert len(azureml.jobs()) == 2
+
+
+def test_without_a_workspace_three_lines_say_what_to_do(tmp_path: Path) -> None:
+    checkout = copy_checkout(tmp_path / "checkout", HOME=str(tmp_path))
+    shutil.copy2(TINY, checkout.folder)
+    subprocess.run(["git", "init", "-q"], cwd=checkout.folder, check=True)
+    done = remote(checkout)
+    assert done.code != 0
+    assert "config.json" in done.errors
+    assert "AZUREML_SUBSCRIPTION_ID" in done.errors
+    assert "Traceback" not in done.errors
+
+
+def test_a_dry_run_needs_no_network(tmp_path: Path) -> None:
+    checkout = copy_checkout(tmp_path / "checkout")
+    shutil.copy2(TINY, checkout.folder)
+    done = checkout.snakemake("--profile", "azureml", "-n", *ARGUMENTS)
+    assert done.code == 0, done.errors
+    assert done.jobs["train_fold"] == 2
