@@ -11,7 +11,8 @@ from crossfold.config.base import Section
 
 Colour = Annotated[str, Field(pattern="^#[0-9A-Fa-f]{6}$")]
 
-# Okabe and Ito (2008): told apart by readers with any colour vision, also in print.
+# Okabe and Ito (2008): told apart by readers with any colour vision, also in print. Without their
+# yellow: thin lines in it vanish on white.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 

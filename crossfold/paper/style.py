@@ -21,7 +21,7 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.typing import RcKeyType
 
-from crossfold.config.figures import FiguresConfig
+from crossfold.config.figures import OKABE_ITO, FiguresConfig
 
 if TYPE_CHECKING:
     from crossfold.paper.figures import Context
@@ -29,19 +29,6 @@ if TYPE_CHECKING:
 MM_PER_INCH = 25.4
 MAX_HEIGHT_MM = 170.0
 FONT = "DejaVu Sans"
-
-# Okabe and Ito (2008), told apart by readers with any colour vision; the darker ones first, as
-# thin lines in yellow are hard to see on white.
-OKABE_ITO: tuple[str, ...] = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-    "#F0E442",
-)
 MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#666666"
 BAND_GREY = "#EBEBEB"
@@ -172,7 +159,7 @@ def colour_of(run: str, context: Context) -> str:
 def structure_style(structure: str, structures: Sequence[str]) -> tuple[str, str]:
     """Return colour and marker of a structure, a different pair for each of 56 structures."""
     place = structures.index(structure) if structure in structures else 0
-    cycle, colour = divmod(place, len(OKABE_ITO) - 1)  # without yellow: thin lines in it vanish
+    cycle, colour = divmod(place, len(OKABE_ITO))
     return OKABE_ITO[colour], MARKERS[(colour + cycle) % len(MARKERS)]
 
 

@@ -71,7 +71,7 @@ def make(
         structures=tuple(labels),
         split=split,
         runs=tuple(names),
-        colours={name: style.OKABE_ITO[i % 8] for i, name in enumerate(names)},
+        colours={name: style.OKABE_ITO[i % len(style.OKABE_ITO)] for i, name in enumerate(names)},
         config=FiguresConfig(),
         options=options,
     )
