@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def processor_settings() -> Iterator[None]:
+    """Give back the subnormal numbers that training does without: hypothesis draws them."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture

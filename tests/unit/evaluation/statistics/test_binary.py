@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from crossfold.evaluation.statistics.binary import compare_failures
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:::(crossfold|numpy|scipy|pandas)")
 @settings(deadline=None)
 @given(st.tuples(*[st.integers(0, 30)] * 4).filter(sum), st.sampled_from([0.8, 0.95, 0.99]))
 def test_interval_holds_the_difference_and_mirrors(
@@ -32,7 +32,7 @@ def test_interval_covers_nominally_where_failures_are_rare() -> None:
     assert covered / 300 == pytest.approx(0.95, abs=0.04)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:::(crossfold|numpy|scipy|pandas)")
 def test_degenerate_input_is_explained() -> None:
     nothing = np.zeros(0, dtype=bool)
     assert compare_failures(nothing, nothing).note == "no pairs"

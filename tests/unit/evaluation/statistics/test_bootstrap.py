@@ -63,7 +63,7 @@ def test_missing_subjects_do_not_count_and_columns_do_not_depend_on_each_other()
     ],
 )
 @pytest.mark.parametrize("statistic", ["mean", "median"])
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:::(crossfold|numpy|scipy|pandas)")
 def test_nothing_to_resample_is_no_interval(
     values: np.ndarray, clusters: list[str] | None, statistic: str
 ) -> None:
@@ -71,7 +71,7 @@ def test_nothing_to_resample_is_no_interval(
     assert np.isnan(interval).all()
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:::(crossfold|numpy|scipy|pandas)")
 def test_infinite_values() -> None:
     values = np.arange(20.0)
     values[-6:] = np.inf

@@ -11,7 +11,7 @@ def test_what_could_not_be_tested_stays_unknown_and_does_not_count(method: str) 
     np.testing.assert_allclose(adjusted[[0, 2, 3]], adjust([0.01, 0.04, 0.03], method))
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:::(crossfold|numpy|scipy|pandas)")
 @pytest.mark.parametrize("p", [[], [np.nan], [0.2]])
 def test_families_of_none_and_one(p: list[float]) -> None:
     np.testing.assert_array_equal(adjust(p, "holm"), p)
