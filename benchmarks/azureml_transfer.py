@@ -1,37 +1,34 @@
 """How fast files travel to the store of the AzureML executor, and that they travel once.
 
-    AZURITE=node_modules/.bin/azurite-blob python -m benchmarks.azureml_transfer
+    python -m benchmarks.azureml_transfer
 
 Azurite, an emulator on this machine, stands for Azure Blob Storage: what counts are bytes and
 requests; seconds are those of the emulator and of the client, without a network between them.
 """
 
 import argparse
-import os
 import resource
-import shutil
-import socket
-import subprocess
+import statistics
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from azure.core.exceptions import ServiceRequestError
-from azure.storage.blob import BlobServiceClient, ContainerClient
+from azure.storage.blob import ContainerClient
 from snakemake_executor_plugin_azureml.digests import DigestCache
 from snakemake_executor_plugin_azureml.runner import sha256
 from snakemake_executor_plugin_azureml.store import MEBIBYTE, Store, Transfer
 
 from benchmarks.machine import describe
 
-# Azurite's only account, with the key that its documentation prints.
-ACCOUNT = "devstoreaccount1"
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from azureml_emulator.azurite import Azurite, AzuriteMissingError
+
+ROUNDS = 3
 # A file younger than this is hashed again, to be safe.
 SETTLING_S = 1.5
 
@@ -48,17 +45,16 @@ class Row(NamedTuple):
 class Container:
     """A container whose requests are counted."""
 
-    def __init__(self, connection_string: str, name: str) -> None:
-        self._connection_string = connection_string
-        self._name = name
+    def __init__(self, azurite: Azurite) -> None:
+        self._address = (azurite.connection_string, f"transfer-{uuid.uuid4()}")
         self.requests = 0
         self.requests_left: float = np.inf
-        self.store().write("created", b"")
+        ContainerClient.from_connection_string(*self._address).create_container()
 
     def store(self) -> Store:
         """Return what a new process would have: nothing is known yet."""
         client = ContainerClient.from_connection_string(
-            self._connection_string, self._name, raw_request_hook=self._count
+            *self._address, raw_request_hook=self._count
         )
         return Store(client, "smk")
 
@@ -72,38 +68,6 @@ class Container:
         self.requests, started = 0, time.perf_counter()
         sent_bytes = function().bytes
         return Row(what, time.perf_counter() - started, sent_bytes / 1e6, self.requests)
-
-
-@contextmanager
-def azurite() -> Iterator[str]:
-    """Start the emulator; yield its connection string."""
-    binary = os.environ.get("AZURITE") or shutil.which("azurite-blob")
-    if binary is None:
-        sys.exit("Needs azurite-blob: npm install azurite, or AZURITE=/path/to/azurite-blob")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    connection_string = (
-        f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
-        f"BlobEndpoint=http://127.0.0.1:{port}/{ACCOUNT};"
-    )
-    options = ["--skipApiVersionCheck", "--disableTelemetry", "--silent"]
-    with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(
-            [binary, "--blobPort", str(port), "--location", folder, *options]
-        )
-        try:
-            service = BlobServiceClient.from_connection_string(connection_string)
-            for attempt in range(100):
-                try:
-                    service.create_container("transfer")
-                    break
-                except ServiceRequestError:
-                    time.sleep(0.02 * attempt)
-            yield connection_string
-        finally:
-            process.terminate()
-            process.wait()
 
 
 def make_files(folder: Path, count: int, size: int) -> list[Path]:
@@ -135,8 +99,11 @@ def many_files(container: Container, folder: Path, count: int) -> Iterator[Row]:
 
 def one_large_file(container: Container, folder: Path, size: int) -> Iterator[Row]:
     """Kill an upload after half of its blocks, and go on."""
-    digests = DigestCache(folder / "digests.json")
-    files = digests.hash(make_files(folder / "large", 1, size))
+    [path] = make_files(folder / "large", 1, size)
+    started = time.perf_counter()
+    sha256(path)
+    yield Row("hashing, one thread", time.perf_counter() - started, size / 1e6, 0)
+    files = DigestCache(folder / "digests.json").hash([path])
 
     def half() -> Transfer:
         container.requests_left = 2 + size // (16 * MEBIBYTE) // 2
@@ -153,29 +120,34 @@ def one_large_file(container: Container, folder: Path, size: int) -> Iterator[Ro
     yield container.measure(f"{name}, again", lambda: container.store().upload(files))
 
 
-def hashing(folder: Path, size: int) -> Row:
-    [path] = make_files(folder / "hashed", 1, size)
-    started = time.perf_counter()
-    sha256(path)
-    return Row("hashing, one thread", time.perf_counter() - started, size / 1e6, 0)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=1000, help="files of 100 kB")
     parser.add_argument("--large-mib", type=int, default=640, help="size of the large file")
     arguments = parser.parse_args()
-    large_bytes = arguments.large_mib * MEBIBYTE
+    rounds: list[list[Row]] = []
+    try:
+        azurite = Azurite()
+    except AzuriteMissingError as missing:
+        sys.exit(str(missing))
+    try:
+        for _ in range(ROUNDS):
+            container = Container(azurite)
+            with tempfile.TemporaryDirectory() as name:
+                rows = [*many_files(container, Path(name), arguments.files)]
+                rows += one_large_file(container, Path(name), arguments.large_mib * MEBIBYTE)
+            rounds.append(rows)
+    finally:
+        azurite.stop()
     print(describe())
-    print("\n| what | s | MB sent or read | MB/s | requests |\n|---|---|---|---|---|")
-    with azurite() as connection_string, tempfile.TemporaryDirectory() as folder:
-        container = Container(connection_string, "transfer")
-        rows = [hashing(Path(folder), large_bytes)]
-        rows += many_files(container, Path(folder), arguments.files)
-        rows += one_large_file(container, Path(folder), large_bytes)
-    for what, seconds, megabytes, requests in rows:
+    print(f"\nMedians of {ROUNDS} rounds.\n")
+    print("| what | s | MB sent or read | MB/s | requests |\n|---|---|---|---|---|")
+    for row in zip(*rounds, strict=True):
+        seconds, megabytes, requests = (
+            statistics.median(values) for values in list(zip(*row, strict=True))[1:]
+        )
         speed = f"{megabytes / seconds:.0f}" if megabytes else ""
-        print(f"| {what} | {seconds:.2f} | {megabytes:.1f} | {speed} | {requests} |")
+        print(f"| {row[0].what} | {seconds:.2f} | {megabytes:.1f} | {speed} | {requests} |")
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\npeak memory {peak_mib:.0f} MiB")
 

@@ -70,6 +70,14 @@ class Azurite:
         """Plain HTTP address of the account."""
         return f"http://{LOOPBACK}:{self.port}/{ACCOUNT}"
 
+    @property
+    def connection_string(self) -> str:
+        """All that a client needs to open the account, in one text."""
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};"
+            f"BlobEndpoint={self.url};"
+        )
+
     def make_sas(self) -> str:
         """A signature that opens the account for some hours."""
         return generate_account_sas(

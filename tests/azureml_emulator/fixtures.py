@@ -12,8 +12,6 @@ if TYPE_CHECKING:  # the Azure packages are imported only by tests that use them
     from azureml_emulator.azurite import Azurite
     from azureml_emulator.emulator import Emulator
 
-_ADDRESS: dict[str, Any] = {}
-
 
 @pytest.fixture(scope="session")
 def azurite() -> Iterator[Azurite]:
@@ -37,11 +35,8 @@ def azureml_address(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     from azureml_emulator.azurite import free_port
     from azureml_emulator.certificate import make_certificate
 
-    # Kept per process: pytest makes one of these for every conftest that imports the fixture.
-    if not _ADDRESS:
-        certificate = make_certificate(tmp_path_factory.mktemp("certificate"))
-        _ADDRESS.update(port=free_port(), certificate=certificate)
-    return _ADDRESS
+    certificate = make_certificate(tmp_path_factory.mktemp("certificate"))
+    return {"port": free_port(), "certificate": certificate}
 
 
 @pytest.fixture

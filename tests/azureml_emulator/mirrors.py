@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import threading
+import shutil
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,30 +34,25 @@ class Fingerprint(NamedTuple):
 
 
 class BlobCache:
-    """The blobs that a cluster has downloaded before, shared by its nodes as hard links."""
+    """The blobs that a cluster has downloaded before; its nodes may ask for them side by side."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._known: dict[Path, Fingerprint] = {}
-        self._lock = threading.Lock()
 
-    def link(self, container: ContainerClient, blob: BlobProperties, target: Path) -> None:
+    def copy(self, container: ContainerClient, blob: BlobProperties, target: Path) -> None:
         """Put the content of a blob at `target`, downloading it only if it is new here."""
         key = f"{container.container_name}/{blob.name}/{blob.etag}"
         cached = self._folder / hashlib.sha256(key.encode()).hexdigest()
-        with self._lock:
-            known = self._known.get(cached)
-        # A job that changed its file in place changed this one too: it is no longer the blob.
-        if known is None or known != Fingerprint.of(cached):
+        if not cached.exists():
             partial = cached.with_suffix(f".{uuid.uuid4().hex}")
             with partial.open("wb") as stream:
                 container.download_blob(blob.name).readinto(stream)
             os.replace(partial, cached)
-            with self._lock:
-                self._known[cached] = Fingerprint.of(cached)
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.link(cached, target)
+        # Not a hard link: whoever replaces `cached` at this moment would make it fail, and a job
+        # that changes its file in place would change those of others.
+        shutil.copyfile(cached, target)
 
 
 class Mirror:
@@ -77,14 +72,15 @@ class Mirror:
         """Make the folder what the storage holds."""
         blobs = self._container.list_blobs(name_starts_with=self._prefix)
 
-        def link(blob: BlobProperties) -> None:
+        def fetch(blob: BlobProperties) -> None:
             name = blob.name.removeprefix(self._prefix)
             path = self._folder / name
-            cache.link(self._container, blob, path)
-            self._synchronised[name] = Fingerprint.of(path)
+            with contextlib.suppress(ResourceNotFoundError):  # another job removed it just now
+                cache.copy(self._container, blob, path)
+                self._synchronised[name] = Fingerprint.of(path)
 
         with ThreadPoolExecutor(DOWNLOADS_AT_A_TIME) as pool:
-            list(pool.map(link, (blob for blob in blobs if not blob.name.endswith("/"))))
+            list(pool.map(fetch, (blob for blob in blobs if not blob.name.endswith("/"))))
 
     def push(self) -> list[str]:
         """Upload what is new or changed, delete what is gone; the names of what was uploaded."""
@@ -113,7 +109,10 @@ class Mirror:
 
     def _upload(self, name: str, path: Path) -> None:
         with path.open("rb") as stream:
-            # A file may grow meanwhile: what is uploaded now is what it holds now.
+            # A file may change meanwhile: what is uploaded now is what it holds now.
             length = os.fstat(stream.fileno()).st_size
-            content = stream if length > IN_MEMORY_BYTES else stream.read(length)
-            self._container.upload_blob(self._prefix + name, content, length=length, overwrite=True)
+            blob = self._prefix + name
+            if length > IN_MEMORY_BYTES:
+                self._container.upload_blob(blob, stream, length=length, overwrite=True)
+            else:
+                self._container.upload_blob(blob, stream.read(length), overwrite=True)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+import psutil
+
 from azureml_emulator.faults import Faults
 from azureml_emulator.mirrors import BlobCache, Mirror
 from azureml_emulator.state import ARTIFACT_FOLDERS, STANDARD_LOG, Job, Mount, Workspace
@@ -101,8 +103,9 @@ class Node:
                 start_new_session=True,
             )
             outcome = self._watch(process)
-        _kill(process, signal.SIGKILL)  # also what the command left running
+        _kill(process, signal.SIGKILL)
         exit_code = process.wait()
+        self._kill_leftovers()
         self.job.logs.append(self._log.read_text(errors="replace"))
         self.job.exit_codes.append(None if outcome is Outcome.PREEMPTED else exit_code)
         if outcome is not Outcome.PREEMPTED:
@@ -122,10 +125,7 @@ class Node:
             uploaded = None
             if now >= next_time:
                 uploaded = self._synchronise()
-                # A store of very many files takes long to look through: do other things as well.
-                next_time = time.monotonic() + max(
-                    SYNCHRONISE_EVERY_S, 4 * (time.monotonic() - now)
-                )
+                next_time = time.monotonic() + self._pause_s(time.monotonic() - now)
             if self._is_preempted(elapsed, uploaded):
                 _kill(process, signal.SIGKILL)
                 return Outcome.PREEMPTED
@@ -135,6 +135,27 @@ class Node:
                 return _end(process, Outcome.TIMED_OUT)
             time.sleep(POLL_EVERY_S)
         return Outcome.EXITED
+
+    def _pause_s(self, took_s: float) -> float:
+        """Seconds from one synchronisation, which took so long, to the next."""
+        if any(fault.mount for fault in self.faults.preemptions(self.job.name)):
+            return 0.0  # what it waits for may not be there for long
+        # A store of very many files takes long to look through: do other things as well.
+        return max(SYNCHRONISE_EVERY_S, 4 * took_s)
+
+    def _kill_leftovers(self) -> None:
+        """Kill what the command has left running in sessions of its own: a node is gone whole."""
+        while leftovers := [process for process in psutil.process_iter() if self._has(process)]:
+            for process in leftovers:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(leftovers, timeout=POLL_EVERY_S)
+
+    def _has(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get("HOME") == str(self.folder / "home")
+        except psutil.Error:  # it has ended, or is somebody else's
+            return False
 
     def _is_preempted(self, elapsed_s: float, uploaded: list[str] | None) -> bool:
         for fault in self.faults.preemptions(self.job.name):
@@ -188,7 +209,7 @@ class Node:
             if self.job.sdk == "v1":
                 variable = f"AZUREML_DATAREFERENCE_{mount.name}"
             environment[variable] = str(self.mount_folder(mount))
-        return environment | self.job.environment_variables
+        return environment | workspace.node_variables | self.job.environment_variables
 
 
 def _end(process: subprocess.Popen[bytes], outcome: Outcome) -> Outcome:

@@ -130,7 +130,11 @@ class Job:
 
 @dataclass
 class Workspace:
-    """A workspace; `assets` are by kind ("models"), then by name and version, oldest first."""
+    """A workspace.
+
+    `assets` are by kind ("models"), then by name and version, oldest first; `node_variables` are
+    set on every node, as by an image or by the identity of a cluster.
+    """
 
     subscription_id: str
     resource_group: str
@@ -141,6 +145,7 @@ class Workspace:
     assets: dict[str, dict[tuple[str, str], dict[str, Any]]] = field(
         default_factory=lambda: defaultdict(dict)
     )
+    node_variables: dict[str, str] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-QUICK = ("--watch-s", "3", "--time-limit-s", "2", "--poll-s", "0.2")
+QUICK = ("--watch-s", "5", "--time-limit-s", "2", "--poll-s", "0.2")
 
 
 def smoke(azureml: Emulator, *options: str) -> tuple[int, dict[str, tuple[str, str]], str]:

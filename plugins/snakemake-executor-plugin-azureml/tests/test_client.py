@@ -76,7 +76,7 @@ def test_connecting_sends_nothing_and_imports_only_the_sdk_that_is_used(sdk: str
     )
     start = time.monotonic()
     assert run_python(code).stdout == "False\n"
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20  # not as long as waiting for an answer in vain
 
 
 def test_azure_ai_ml_is_silent_and_leaves_the_environment_alone() -> None:
@@ -88,8 +88,9 @@ def test_azure_ai_ml_is_silent_and_leaves_the_environment_alone() -> None:
         "place = Workspace(subscription_id='s', resource_group='g', workspace_name='w')\n"
         "before = dict(os.environ)\n"
         "V2Client(place, object())._ml\n"
-        "_command(JobSpec(name='a', experiment='e', command='c', environment='e:1',\n"
-        "                 tier='low_priority', identity_client_id='i'))\n"
+        "job = _command(JobSpec(name='a', experiment='e', command='c', environment='e:1',\n"
+        "                       tier='low_priority', identity_client_id='i'))\n"
+        "job._validate()\n"  # as submitting does first
         "print(sorted(set(os.environ.items()) ^ set(before.items())))"
     )
     result = run_python(code)

@@ -1,7 +1,5 @@
 """What `Client` promises, kept by both SDKs against the same emulator."""
 
-# ruff: noqa: F811 - fixtures are imported, and used by name
-
 from __future__ import annotations
 
 import logging
@@ -15,9 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "tests"))
-from azureml_emulator.fixtures import azureml, azureml_address, azureml_here, azurite  # noqa: F401
 from snakemake_executor_plugin_azureml.client import JobNotFound, Sdk, Unavailable, connect
 from snakemake_executor_plugin_azureml.client.retrying import Patience, RetryingClient
 from snakemake_executor_plugin_azureml.jobs import (

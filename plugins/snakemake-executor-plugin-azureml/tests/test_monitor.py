@@ -1,19 +1,13 @@
 """Event files of jobs, from all places where a job may leave them."""
 
-# ruff: noqa: F811 - fixtures are imported, and used by name
-
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "tests"))
-from azureml_emulator.fixtures import azureml, azureml_address, azureml_here, azurite  # noqa: F401
 from snakemake_executor_plugin_azureml.client import Client, connect
 from snakemake_executor_plugin_azureml.client.retrying import Patience
 from snakemake_executor_plugin_azureml.jobfiles import JobFile, JobFiles, belongs

@@ -1,17 +1,11 @@
 """Metrics of earlier runs, downloaded by the name of the run."""
 
-# ruff: noqa: F811 - fixtures are imported, and used by name
-
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "tests"))
-from azureml_emulator.fixtures import azureml, azureml_address, azureml_here, azurite  # noqa: F401
 from snakemake_executor_plugin_azureml.client import connect
 from snakemake_executor_plugin_azureml.jobs import EnvironmentSpec, JobSpec
 from snakemake_executor_plugin_azureml.products import fetch_products

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from azureml_emulator.mirrors import BlobCache, Mirror
 
@@ -67,14 +69,36 @@ def test_blobs_of_others_are_left_alone(azureml, mirror):
     assert list(azureml.blobs()) == ["store/by-another"]
 
 
-def test_file_changed_in_place_is_no_longer_the_blob(azureml, mirror, tmp_path):
+def test_nodes_that_begin_at_a_time_do_not_disturb_each_other(azureml, mirror, tmp_path):
+    for number in range(5):
+        azureml.put_blob(f"store/{number}", b"x")
+    names = [f"node-{number}" for number in range(16)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(mirror, names))
+    for name in names:
+        assert len(list((tmp_path / name).iterdir())) == 5
+
+
+def test_what_another_job_removes_meanwhile_is_not_there(azureml, container, mirror, tmp_path):
+    azureml.put_blob("store/kept", b"kept")
+    azureml.put_blob("store/removed", b"removed")
+    listed = list(container.list_blobs())
+    container.list_blobs = lambda name_starts_with: listed
+    container.delete_blob("store/removed")
+    job = mirror("job")
+    assert [path.name for path in (tmp_path / "job").iterdir()] == ["kept"]
+    assert job.push() == []
+
+
+def test_what_a_job_changes_in_place_is_its_own(azureml, mirror, tmp_path):
     azureml.put_blob("store/log", b"line\n")
-    first = mirror("first")
+    first, second = mirror("first"), mirror("second")
     with (tmp_path / "first/log").open("ab") as log:
         log.write(b"another\n")
-    mirror("second")
-    assert (tmp_path / "second/log").read_bytes() == b"line\n"
-    assert first.push() == ["log"]
+    mirror("third")
+    for other in ("second", "third"):
+        assert (tmp_path / other / "log").read_bytes() == b"line\n"
+    assert (second.push(), first.push()) == ([], ["log"])
     assert azureml.blobs()["store/log"] == b"line\nanother\n"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
+import psutil
 import pytest
 from azure.ai.ml import Input, MLClient, Output, command
 from azure.ai.ml.entities import Data, Environment, Model
@@ -166,6 +168,24 @@ def test_preempted_job_finds_what_was_synchronised(azureml, submit):
     assert "step1" not in job.logs[0]
     assert "step1" in job.logs[1]
     assert "only-here" not in job.logs[1]
+
+
+@pytest.mark.parametrize("end", ["exit 0", "exit 1", "sleep 60 & wait"])
+def test_nothing_outlives_a_node(azureml, submit, end):
+    azureml.preempt("job", log="begun", count=1 if "wait" in end else 0)
+    submit(
+        "job", f"echo $HOME; setsid bash -c 'echo begun; sleep 60 & sleep 60' & sleep 0.5; {end}"
+    )
+    azureml.wait_until(lambda: azureml.job("job").runs > 0)
+    home = azureml.job("job").logs[0].splitlines()[0]
+    assert home not in {environment.get("HOME") for environment in environments()}
+
+
+def environments():
+    """The variables of all processes that still run."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            yield process.environ()
 
 
 def test_log_and_files_while_it_runs(azureml, client, submit):

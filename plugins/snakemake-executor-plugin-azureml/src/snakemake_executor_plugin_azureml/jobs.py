@@ -110,6 +110,10 @@ class JobInfo:
         The job's page in the portal.
     created
         When it was submitted; None where the service does not say.
+    display_name
+        What the portal shows.
+    compute
+        Name of its cluster; empty where it is serverless.
     """
 
     name: str
@@ -118,6 +122,8 @@ class JobInfo:
     tags: Mapping[str, str]
     url: str = ""
     created: datetime | None = None
+    display_name: str = ""
+    compute: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

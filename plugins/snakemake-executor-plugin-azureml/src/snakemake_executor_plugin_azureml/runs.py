@@ -171,15 +171,10 @@ def _row(job: JobInfo, now: datetime) -> Run:
         age_s = max(0.0, (now - created).total_seconds())
     return Run(
         name=job.name,
-        display_name=getattr(job, "display_name", "") or _title(job),
+        display_name=job.display_name,
         state=job.status,
         age_s=age_s,
-        compute=getattr(job, "compute", ""),
+        compute=job.compute,
         experiment=job.experiment,
         url=job.url,
     )
-
-
-def _title(job: JobInfo) -> str:
-    """What the job is about, as its tags have it."""
-    return " ".join(job.tags[tag] for tag in ("rule", "wildcards") if tag in job.tags)

@@ -18,6 +18,7 @@ _CHATTER = (
 
 
 _NOISE = (
+    "azure.ai.ml._schema.core.fields",  # calls every field experimental that has been so for years
     "azure.ai.ml._telemetry",  # repeats every error that is raised anyway
     "azure.ai.ml._utils._experimental",
     "azure.identity",

@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[4] / "tests"))
-from azureml_emulator.fixtures import azureml, azureml_address, azureml_here, azurite  # noqa: F401
-
 if TYPE_CHECKING:
     from azureml_emulator.emulator import Emulator
     from azureml_emulator.state import Job
@@ -114,7 +111,7 @@ class Project:
 
 
 @pytest.fixture
-def project(azureml: Emulator, tmp_path: Path) -> Iterator[Project]:  # noqa: F811
+def project(azureml: Emulator, tmp_path: Path) -> Iterator[Project]:
     """An empty folder under git."""
     folder = tmp_path / "project"
     folder.mkdir()

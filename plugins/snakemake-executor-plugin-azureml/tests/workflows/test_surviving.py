@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
+# A loaded machine is slow; the jobs would go on for minutes.
+A_MOMENT_S = 30
+
 # Each job first leaves a trace in the folder that outlives it, then takes its time.
 PATIENT = """
     rule all:
@@ -44,6 +47,50 @@ def test_a_new_run_picks_up_the_jobs_of_a_run_that_was_killed(project: Project) 
     assert said.count("Picked up wait-") == 2
     assert [job.statuses.count("Running") for job in project.jobs()] == [1, 1]
     assert project.read("results/1.txt")
+
+
+def test_azureml_core_survives_as_much(project: Project) -> None:
+    """Groups, directories, a preempted node, a job that fails once, a head that is killed."""
+    project.write(
+        "Snakefile",
+        """
+        rule all:
+            input: expand("predictions/{fold}", fold=range(2))
+        rule train:
+            output: directory("models/{fold}")
+            group: "fold"
+            resources: azureml_mounts=".state"
+            shell: "echo began >> .state/{wildcards.fold}; sleep 4; mkdir -p {output}/empty; "
+                   "cp .state/{wildcards.fold} {output}/log; test $(wc -l < {output}/log) -eq 2"
+        rule predict:
+            input: "models/{fold}"
+            output: "predictions/{fold}"
+            group: "fold"
+            shell: "test -d {input}/empty && cp {input}/log {output}"
+        """,
+    )
+    emulator = project.azureml
+    emulator.preempt("^train-predict-0", mount=r"persistent/.*/\.state/0$")
+    options = ("--azureml-sdk", "v1", "--retries", "1")
+    head = project.start(*options)
+    emulator.wait_until(
+        lambda: any(job.statuses.count("Running") == 2 for job in project.jobs()),
+        timeout_s=60,
+    )
+    head.kill()
+    head.wait()
+    project.run("--unlock")
+    said = project.run(*options)
+    assert "Picked up train-predict-0" in said
+    assert {job.sdk for job in project.jobs()} == {"v1"}
+    starts = {job.name[:15] + job.name[-2:]: job.exit_codes for job in project.jobs()}
+    assert starts == {
+        "train-predict-0-1": [None, 0],
+        "train-predict-1-1": [1],
+        "train-predict-1-2": [0],
+    }
+    assert project.read("predictions/0") == project.read("predictions/1") == "began\nbegan\n"
+    assert (project.folder / "models/1/empty").is_dir()
 
 
 def test_a_job_that_was_begun_otherwise_is_not_picked_up(project: Project) -> None:
@@ -108,7 +155,7 @@ def test_ctrl_c_cancels_what_was_submitted(project: Project) -> None:
     head = project.start(*seconds(300))
     job = project.wait_for("wait")
     head.send_signal(signal.SIGINT)
-    assert head.wait(timeout=20) == 1
+    assert head.wait(timeout=60) == 1
     assert project.azureml.wait_for(job.name).status == "Canceled"
     assert re.search(r"Cancelled \d of \d jobs", project.said())
     assert all(job.status in TERMINAL | {"CancelRequested"} for job in project.jobs())
@@ -123,8 +170,8 @@ def test_sigterm_ends_within_seconds_and_leaves_jobs_if_told_so(project: Project
     )
     started = time.monotonic()
     head.send_signal(signal.SIGTERM)
-    assert head.wait(timeout=30) == 1
-    assert time.monotonic() - started < 6
+    assert head.wait(timeout=60) == 1
+    assert time.monotonic() - started < A_MOMENT_S
     assert "2 jobs keep running" in project.said()
     # No --unlock: the run has ended in order.
     said = project.run(*options)
@@ -164,7 +211,7 @@ def test_sigterm_ends_within_seconds(project: Project, fault: dict[str, object])
     started = time.monotonic()
     head.send_signal(signal.SIGTERM)
     head.wait(timeout=60)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < A_MOMENT_S
     assert not (project.folder / ".snakemake/locks").exists()
 
 
@@ -184,8 +231,8 @@ def test_sigterm_ends_local_jobs_too(project: Project) -> None:
     project.azureml.wait_until((project.folder / "started").exists)
     started = time.monotonic()
     head.send_signal(signal.SIGTERM)
-    head.wait(timeout=30)
-    assert time.monotonic() - started < 10
+    head.wait(timeout=60)
+    assert time.monotonic() - started < A_MOMENT_S
     assert project.azureml.wait_for(job.name).status == "Canceled"
 
 

@@ -306,6 +306,8 @@ def _info(run: Any) -> JobInfo:
         tags=dict(described.tags or {}),
         url=run.get_portal_url(),
         created=described.created_utc,
+        display_name=described.display_name or "",
+        compute=described.target or "",
     )
 
 

@@ -282,6 +282,9 @@ def _info(job: Job) -> JobInfo:
         tags=dict(job.tags or {}),
         url=job.studio_url or "",
         created=context.created_at if context else None,
+        display_name=job.display_name or "",
+        # In a list, it is the address of the cluster.
+        compute=str(getattr(job, "compute", "") or "").rpartition("/")[2],
     )
 
 
