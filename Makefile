@@ -10,6 +10,8 @@ PYTEST_OPTIONS ?=
 SNAKEMAKE_OPTIONS ?=
 SMOKE_OPTIONS ?=
 LOCK_OPTIONS ?=
+PUBLISH_OPTIONS ?=
+REPRODUCE_OPTIONS ?=
 MODEL ?= Prostate
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 
@@ -22,16 +24,16 @@ BEYOND_CORE := grep --invert-match --line-regexp --fixed-strings --file locks/co
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-azureml setup-dev setup-azurite run view azureml-emulator azureml-smoke test lint bench lock clean
+.PHONY: help setup setup-azureml setup-dev setup-azurite run view tensorboard publish pull verify reproduce track azureml-emulator azureml-smoke test lint bench lock clean
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | tr '@' '\t' | expand -t 24
 
-setup: .venv/.core ## install what the pipeline needs into .venv
+setup: .venv/.core .venv/bin/crossfold ## install what the pipeline needs into .venv
 
 setup-azureml: .venv/.azureml ## … and what sends its GPU jobs to Azure Machine Learning
 
-setup-dev: .venv/.dev ## … and what tests and checks it
+setup-dev: .venv/.dev .venv/.roc-validator ## … and what tests and checks it
 
 setup-azurite: .venv/.azurite ## … the blob storage of the tests with Azure (needs npm)
 
@@ -41,6 +43,24 @@ run: setup ## run the pipeline on this machine (MODEL=Prostate)
 
 view: setup ## scroll through a model's test subjects in a browser (MODEL=Prostate)
 	.venv/bin/python -m crossfold.paper.viewer results/$(MODEL)
+
+publish: setup ## put a model under DVC and git, and upload it (MODEL=Prostate)
+	.venv/bin/crossfold publish $(PUBLISH_OPTIONS) $(MODEL)
+
+pull: setup ## download what is published, and check it
+	.venv/bin/crossfold pull
+
+verify: setup ## check a published model against its manifest (MODEL=Prostate)
+	.venv/bin/crossfold verify $(MODEL)
+
+reproduce: setup ## train a published model again from scratch, and compare (MODEL=Prostate)
+	.venv/bin/crossfold reproduce $(REPRODUCE_OPTIONS) $(MODEL)
+
+track: setup ## put an imported dataset under DVC, and its pointer into git (DATASET=…)
+	.venv/bin/python -m crossfold track $(or $(DATASET),$(error name one: make track DATASET=…))
+
+tensorboard: setup ## show a model's trainings in TensorBoard, also while they run (MODEL=Prostate)
+	.venv/bin/crossfold monitor --local --model $(MODEL)
 
 azureml-emulator: setup-azureml setup-azurite ## serve an Azure Machine Learning on this machine
 	PYTHONPATH=tests .venv/bin/python -m azureml_emulator
@@ -101,6 +121,12 @@ clean: ## remove caches; results, .state and .venv stay
 	$(INSTALL) --requirement $<
 	@touch $@
 
+# Crossfold is not installed into .venv: its commands are those of this checkout.
+.venv/bin/crossfold: Makefile | .venv/bin/python
+	printf '%s\n' '#!/bin/sh' 'checkout=$$(cd "$$(dirname "$$0")/../.." && pwd)' \
+		'PYTHONPATH="$$checkout$${PYTHONPATH:+:$$PYTHONPATH}" exec "$$checkout/.venv/bin/python" -m crossfold "$$@"' > $@
+	chmod +x $@
+
 .venv/.azureml: locks/azureml.txt $(PLUGINS) | .venv/.core
 	$(INSTALL) --requirement $< $(PLUGINS:%/pyproject.toml=--editable ./%)
 	@touch $@
@@ -109,8 +135,16 @@ clean: ## remove caches; results, .state and .venv stay
 	$(INSTALL) --requirement $<
 	@touch $@
 
+# It holds rich at an earlier release than others here: an environment of its own.
+.venv/.roc-validator: | .venv/bin/python
+	$(PYTHON) -m venv .venv/roc-validator
+	.venv/roc-validator/bin/python -m pip install $(PIP_OPTIONS) roc-validator==0.13.0
+	@touch $@
+
 .venv/.azurite: | .venv/bin/python
 	npm install --no-save --no-package-lock --no-fund --no-audit --loglevel error azurite@3.37.0
+	# Apart from the rest: Snakemake would import it at every start.
+	$(INSTALL) --no-deps --target .venv/.storage snakemake-storage-plugin-azure==0.4.4
 	@touch $@
 
 .venv/.uv/bin/uv: | .venv/bin/python

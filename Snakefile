@@ -1,5 +1,4 @@
 # Crossfold: from a folder of contoured images to a paper.
-#
 #     snakemake --cores all results/Prostate/ensemble_metrics.csv
 
 from snakemake.utils import min_version
@@ -15,7 +14,9 @@ include: "rules/data.smk"
 include: "rules/learning.smk"
 include: "rules/prediction.smk"
 include: "rules/evaluation.smk"
+include: "rules/statistics.smk"
 include: "rules/paper.smk"
+include: "rules/publishing.smk"
 
 
 localrules:
@@ -41,6 +42,7 @@ rule figures:
     """All figures of every model whose dataset is on this machine."""
     input:
         [figure for model in available_models() for figure in figures_of(model)],
+        expand(paths.PATCH_SAMPLING, model=available_models()),
 
 
 rule reports:

@@ -12,7 +12,7 @@ from benchmarks.machine import copy_workflow, describe
 
 ROUNDS, SUBJECTS = 5, 1000
 CONFIG = """
-datasets: {large: {source: folder, path: ., images: {ct: "{subject}_ct.nii.gz"}}}
+datasets: {large: {source: folder, path: raw, images: {ct: "{subject}_ct.nii.gz"}}}
 models: {Large: {dataset: large, images: [ct], structures: [organ]}}
 """
 
@@ -21,6 +21,7 @@ def make_dataset(folder: Path) -> None:
     """Write an imported dataset whose images are empty files."""
     images = folder / "data" / "large" / "images"
     images.mkdir(parents=True)
+    (folder / "raw").mkdir()
     rows = ["subject,channel,filePath"]
     for number in range(SUBJECTS):
         for channel in ("ct", "organ"):

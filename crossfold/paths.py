@@ -14,16 +14,22 @@ from crossfold.errors import CrossfoldError
 
 DATASET = "data/{dataset}/dataset.csv"
 DATASET_IMAGES = "data/{dataset}/images"
+DATASET_SOURCE = "data/{dataset}/source.json"
 
 MODEL = "results/{model}"
 CONFIG = f"{MODEL}/config.json"
 DATASET_REPORT_CSV = f"{MODEL}/dataset_report.csv"
 DATASET_REPORT_HTML = f"{MODEL}/dataset_report.html"
+DATASET_CONTENT = f"{MODEL}/dataset.json"
 SPLITS = f"{MODEL}/splits.csv"
 PREPROCESSED = f"{MODEL}/preprocessed"
+INTENSITIES = f"{MODEL}/intensities.csv"
+PATCH_SAMPLING = f"{MODEL}/patch_sampling"
 CHECKPOINTS = f"{MODEL}/folds/{{fold}}/checkpoints"
 TRAINING = f"{MODEL}/folds/{{fold}}/training.csv"
 MACHINE = f"{MODEL}/folds/{{fold}}/machine.json"
+TENSORBOARD = f"{MODEL}/folds/{{fold}}/tensorboard"
+EXAMPLE_IMAGES = f"{MODEL}/folds/{{fold}}/example_images"
 
 RUN = "results/{run}"
 FOLD = f"{RUN}/folds/{{fold}}"
@@ -33,9 +39,13 @@ FOLD_METRICS = f"{FOLD}/metrics.csv"
 ENSEMBLE_POSTERIORS = f"{RUN}/ensemble/posteriors"
 ENSEMBLE_SEGMENTATIONS = f"{RUN}/ensemble/segmentations"
 ENSEMBLE_UNCERTAINTY = f"{RUN}/ensemble/uncertainty"
+ENSEMBLE_DISAGREEMENT = f"{RUN}/ensemble/disagreement"
 ENSEMBLE_METRICS = f"{RUN}/ensemble_metrics.csv"
 METRICS = f"{RUN}/metrics.csv"
 METRICS_SUMMARY = f"{RUN}/metrics_summary.csv"
+EPOCHS = f"{MODEL}/epochs.csv"
+POSTPROCESSING = f"{RUN}/postprocessing.csv"
+POSTPROCESSING_DECIDED = f"{RUN}/postprocessing.json"
 NSD_CURVE = f"{RUN}/metrics/nsd_curve.csv"
 CALIBRATION_BINS = f"{RUN}/metrics/calibration_bins.csv"
 POSTERIOR_METRICS = f"{RUN}/metrics/posteriors.csv"
@@ -57,6 +67,10 @@ THUMBNAILS = f"{RUN}/figures/thumbnails"
 TABLE = f"{RUN}/tables/{{table}}"
 REPORTING = f"{RUN}/reporting/{{document}}"
 REPORT = f"{RUN}/report.html"
+METRICS_JSON = f"{RUN}/metrics.json"
+HOOK = f"{MODEL}/hooks/post_cross_validation.txt"
+MANIFEST = f"{MODEL}/MANIFEST.json"
+PROVENANCE = f"{MODEL}/provenance.json"
 
 # File systems hold names of 255 bytes; suffixes and the prefix of unfinished files need some.
 LONGEST_SUBJECT = 200
@@ -65,6 +79,11 @@ LONGEST_SUBJECT = 200
 def checkpoint(directory: str | os.PathLike[str], epoch: int) -> Path:
     """Return the checkpoint of an epoch in a fold's directory of checkpoints."""
     return Path(directory) / f"epoch_{epoch:03d}.safetensors"
+
+
+def best_checkpoint(directory: str | os.PathLike[str]) -> Path:
+    """Return the checkpoint of the epoch that did best on validation crops, if it is kept."""
+    return Path(directory) / "best.safetensors"
 
 
 def subject_file(directory: str | os.PathLike[str], subject: str, suffix: str = ".nii.gz") -> Path:

@@ -1,7 +1,9 @@
 # Helpers of the rules: the checked configuration, and the slices of it that each rule depends on.
 
+import re
+from pathlib import Path
+
 from crossfold import paths
-from crossfold.config.labels import label_values
 from crossfold.config.loading import load_config
 from crossfold.learning import STAGE_VERSION
 from crossfold.paper.catalogue import FIGURES, TABLES
@@ -9,19 +11,26 @@ from crossfold.workflow import (
     configuration_files,
     fingerprint,
     fingerprint_with_imports,
+    notice_edits,
     readable_errors,
     say_what_failed,
     say_what_was_made,
+    software_of,
+    source_digest,
 )
 
 with readable_errors():
     CONFIG = load_config(config, configuration_files(workflow))
 
+if workflow.is_main_process:
+    notice_edits()
+
 CORES = workflow.cores or workflow.resource_settings.local_cores or 1
 
 
 wildcard_constraints:
-    dataset="|".join(CONFIG.datasets),
+    # A revision has signs that mean something in a pattern: prostate@v1.2
+    dataset="|".join(map(re.escape, CONFIG.datasets)),
     model="|".join(CONFIG.models),
     run=f"({'|'.join(CONFIG.models)})(@\\d+)?",
     fold=r"\d+",
@@ -84,6 +93,18 @@ def of_ensemble(pattern):
     return files
 
 
+def if_decided(pattern):
+    """An input that only models whose post-processing is decided out of fold have."""
+    return lambda wildcards: (
+        pattern.format(**wildcards) if model_of(wildcards).postprocessing.decide else []
+    )
+
+
+def steps_of_folds(wildcards):
+    """The post-processing of folds, as plain values."""
+    return model_of(wildcards).postprocessing.applied_to_folds.model_dump(mode="json")
+
+
 def section(*names):
     """Sections of a model, as plain values: what a rule depends on, and nothing else."""
     return lambda wildcards: {
@@ -95,6 +116,35 @@ def section(*names):
 def training_of(wildcards):
     """Section `training` of a model, without the device, which may differ between machines."""
     return model_of(wildcards).training.model_dump(mode="json", exclude={"device"})
+
+
+def init_from_of(wildcards):
+    """Section `init_from` of a model with the epoch that it means, or nothing."""
+    start = model_of(wildcards).init_from
+    if start is None or start.model is None:
+        return start and start.model_dump(mode="json")
+    epoch = start.epoch or CONFIG.epoch_of(start.model)
+    return start.model_dump(mode="json") | {"epoch": epoch}
+
+
+def initial_weights(wildcards):
+    """The weights that a fold starts from: a file, or the checkpoints of folds of another model."""
+    start = model_of(wildcards).init_from
+    if start is None:
+        return []
+    if start.model is None:
+        with readable_errors():
+            return [str(start.path(wildcards.model))]
+    folds = range(CONFIG.model(start.model).splits.folds)
+    return [
+        paths.CHECKPOINTS.format(model=start.model, fold=fold)
+        for fold in (folds if start.folds == "average" else [wildcards.fold])
+    ]
+
+
+def diagnostics_of(key):
+    """A key of section `diagnostics` of a model."""
+    return lambda wildcards: getattr(model_of(wildcards).diagnostics, key)
 
 
 def device_of(wildcards):
@@ -112,6 +162,12 @@ def statistics_of(*names):
     """Keys of section `statistics`, or all but what belongs to single models."""
     everything = CONFIG.statistics.model_dump(mode="json", exclude={"compare"})
     return {name: everything[name] for name in names or everything}
+
+
+def source_of(wildcards):
+    """What identifies the raw files of a dataset."""
+    with readable_errors():
+        return source_digest(wildcards.dataset, CONFIG.datasets[wildcards.dataset])
 
 
 def compared_with(wildcards):
@@ -148,93 +204,10 @@ def all_segmentations(wildcards):
     return [ensemble, *folds] if ensemble else folds
 
 
-FIGURE_INPUTS = {
-    "dataset": of_dataset(paths.DATASET),
-    "images": of_dataset(paths.DATASET_IMAGES),
-    "dataset_report": of_model(paths.DATASET_REPORT_CSV),
-    "splits": of_model(paths.SPLITS),
-    "training": of_all_folds(paths.TRAINING),
-    "segmentations": all_segmentations,
-    "metrics": paths.METRICS,
-    "nsd_curve": paths.NSD_CURVE,
-    "calibration_bins": paths.CALIBRATION_BINS,
-    "posteriors": paths.POSTERIOR_METRICS,
-    "outliers": paths.OUTLIERS,
-    "compared": paths.COMPARED_METRICS,
-    **{
-        name: paths.STATISTIC.replace("{table}", f"{name}.csv")
-        for name in ("comparisons", "ranks", "failure_rates", "bland_altman")
-    },
-}
-
-
-STATEMENT_INPUTS = {
-    "config": of_model(paths.CONFIG),
-    "dataset": of_dataset(paths.DATASET),
-    "machines": of_all_folds(paths.MACHINE),
-    "summary": paths.METRICS_SUMMARY,
-    "plan": paths.PLAN,
-    "by_reason": paths.OUTLIERS_BY_REASON,
-    **{
-        name: FIGURE_INPUTS[name]
-        for name in ("dataset_report", "splits", "training", "metrics", "outliers", "compared")
-    },
-    **{
-        name: paths.STATISTIC.replace("{table}", f"{name}.csv")
-        for name in ("comparisons", "sensitivity", "failure_rates", "bland_altman")
-    },
-}
-
-
-def figure_inputs(wildcards):
-    """The files that a figure is drawn from, by name."""
-    files = {name: FIGURE_INPUTS[name] for name in FIGURES[wildcards.figure].inputs}
-    return {
-        name: file(wildcards) if callable(file) else file.format(**wildcards)
-        for name, file in files.items()
-    }
-
-
-def figures_of(run):
-    """The figures of a run; some need another run to compare with."""
-    compared = bool(CONFIG.compared_with(run))
-    names = [name for name, entry in FIGURES.items() if compared or not entry.needs_comparison]
-    return expand(f"{paths.FIGURE}.png", run=run, figure=names)
-
-
-def figure_context(wildcards):
-    """What a figure is drawn with, besides its files: what `Context` of the figures holds."""
-    run = wildcards.run
-    runs = [run, *(other.name for other in CONFIG.compared_with(run))]
-    colours = CONFIG.colours()
-    colours[run] = colours[name_of(wildcards)]
-    model = model_of(wildcards)
-    return {
-        "run": run,
-        "structures": measured_structures(wildcards),
-        "split": CONFIG.statistics.primary_split,
-        "runs": runs,
-        "colours": {name: colours[name] for name in runs},
-        "synthetic": CONFIG.datasets[model.dataset].synthetic,
-    }
-
-
-def figure_options(wildcards):
-    """What sets a figure apart: its metric, or what is shown of the images."""
-    entry = FIGURES[wildcards.figure]
-    if entry.has_intervals:
-        return {**entry.options, "statistics": statistics_of("confidence", "resamples", "seed")}
-    if "images" not in entry.inputs:
-        return dict(entry.options)
-    model = model_of(wildcards)
-    labels = label_values(model.structures, model.derived_structures)
-    return {**entry.options, "image": model.images[0], "labels": labels}
-
-
-def statement_params(wildcards):
-    """What tables, checklists and the report say besides what is in their files."""
-    dataset = CONFIG.datasets[model_of(wildcards).dataset]
-    return {"statistics": statistics_of(), "dataset": dataset.model_dump(mode="json")}
+def manifest_of(wildcards):
+    """What was published of a model, if anything was; never an earlier epoch of it."""
+    manifest = paths.MANIFEST.format(model=wildcards.run)
+    return manifest if Path(manifest).is_file() else []
 
 
 def available_models():
@@ -243,8 +216,17 @@ def available_models():
 
 
 def targets_of(model):
+    """What a user wants of a model in the end, and what the site wants then."""
+    hook = CONFIG.model(model).hooks.post_cross_validation
+    return results_of(model) + ([paths.HOOK.format(model=model)] if hook else [])
+
+
+def results_of(model):
     """What a user wants of a model in the end."""
     files = [paths.METRICS_SUMMARY, paths.REPORT]
     if CONFIG.model(model).splits.has_test:
         files.append(paths.ENSEMBLE_METRICS)
     return [file.format(run=model) for file in files]
+
+
+include: "common_code.smk"

@@ -15,13 +15,16 @@ rule import_dataset:
     output:
         csv=paths.DATASET,
         images=directory(paths.DATASET_IMAGES),
+        source=paths.DATASET_SOURCE,
     log:
         "logs/import_dataset/{dataset}.log",
     params:
         config=lambda wildcards: CONFIG.datasets[wildcards.dataset].model_dump(
             mode="json", exclude={"description", "licence"}
         ),
+        source=source_of,
         code=fingerprint("images.py", "data/importers", "data/phantom"),
+        software=software_of("data"),
     threads: CORES
     conda:
         "../envs/data.yaml"
@@ -37,6 +40,7 @@ rule write_config:
         "logs/write_config/{model}.log",
     params:
         config=lambda wildcards: model_of(wildcards).model_dump(mode="json", by_alias=True),
+        software=software_of("data"),
     conda:
         "../envs/data.yaml"
     script:
@@ -51,10 +55,12 @@ rule validate_dataset:
     output:
         csv=paths.DATASET_REPORT_CSV,
         html=paths.DATASET_REPORT_HTML,
+        content=paths.DATASET_CONTENT,
     log:
         "logs/validate_dataset/{model}.log",
     params:
         model=section("images", "structures", "checks"),
+        mask=lambda wildcards: model_of(wildcards).preprocessing.mask,
         dataset=lambda wildcards: model_of(wildcards).dataset,
         synthetic=lambda wildcards: CONFIG.datasets[model_of(wildcards).dataset].synthetic,
         code=fingerprint(
@@ -63,7 +69,9 @@ rule validate_dataset:
             "data/validation.py",
             "data/subject_checks.py",
             "data/dataset_report.py",
+            "data/content.py",
         ),
+        software=software_of("data"),
     threads: CORES
     conda:
         "../envs/data.yaml"
@@ -76,13 +84,15 @@ rule split_dataset:
     input:
         csv=of_dataset(paths.DATASET),
         report=paths.DATASET_REPORT_CSV,
+        own_code=own_code("splits"),
     output:
         paths.SPLITS,
     log:
         "logs/split_dataset/{model}.log",
     params:
         model=section("splits"),
-        code=fingerprint("data/splits.py"),
+        code=fingerprint("data/splits.py", "data/split_function.py"),
+        software=software_of("data"),
     conda:
         "../envs/data.yaml"
     script:
@@ -96,14 +106,20 @@ rule preprocess_dataset:
         images=of_dataset(paths.DATASET_IMAGES),
         splits=paths.SPLITS,
     output:
-        directory(paths.PREPROCESSED),
+        preprocessed=directory(paths.PREPROCESSED),
+        intensities=paths.INTENSITIES,
     log:
         "logs/preprocess_dataset/{model}.log",
     params:
         model=section("images", "structures", "preprocessing"),
         code=fingerprint(
-            "images.py", "data/dataset.py", "data/preprocessing.py", "data/resampling.py"
+            "images.py",
+            "data/dataset.py",
+            "data/normalisation.py",
+            "data/preprocessing.py",
+            "data/resampling.py",
         ),
+        software=software_of("data"),
     threads: CORES
     conda:
         "../envs/data.yaml"
@@ -127,6 +143,7 @@ rule inspect_annotations:
     params:
         structures=lambda wildcards: model_of(wildcards).structures,
         code=fingerprint_with_imports("data/annotation_quality.py"),
+        software=software_of("data"),
     threads: CORES
     conda:
         "../envs/data.yaml"

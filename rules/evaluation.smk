@@ -5,31 +5,13 @@ READING_CODE = fingerprint("images.py", "data/dataset.py")
 
 
 localrules:
-    write_plan,
     measure_fold,
     measure_ensemble,
     pool_metrics,
     summarise_metrics,
+    collect_epochs,
+    find_postprocessing,
     measure_posteriors,
-    compare_runs,
-    find_outliers,
-
-
-rule write_plan:
-    """Write down what will be compared with what, before there is a result to look at."""
-    output:
-        paths.PLAN,
-    log:
-        "logs/write_plan/{run}.log",
-    params:
-        statistics=statistics_of(),
-        others=compared_with,
-        structures=measured_structures,
-        code=fingerprint_with_imports("evaluation/statistics/plan.py"),
-    conda:
-        "../envs/data.yaml"
-    script:
-        "../scripts/write_plan.py"
 
 
 rule measure_fold:
@@ -49,6 +31,7 @@ rule measure_fold:
         seed=lambda wildcards: model_of(wildcards).training.seed + int(wildcards.fold),
         reading=READING_CODE,
         code=fingerprint_with_imports("evaluation/measure.py"),
+        software=software_of("data"),
     threads: 1
     conda:
         "../envs/data.yaml"
@@ -76,6 +59,7 @@ rule measure_ensemble:
         seed=lambda wildcards: model_of(wildcards).training.seed,
         reading=READING_CODE,
         code=fingerprint_with_imports("evaluation/measure.py"),
+        software=software_of("data"),
     threads: CORES
     conda:
         "../envs/data.yaml"
@@ -96,6 +80,7 @@ rule pool_metrics:
         "logs/pool_metrics/{run}.log",
     params:
         code=fingerprint("evaluation/tables.py"),
+        software=software_of("data"),
     conda:
         "../envs/data.yaml"
     script:
@@ -107,16 +92,67 @@ rule summarise_metrics:
     input:
         paths.METRICS,
     output:
-        paths.METRICS_SUMMARY,
+        csv=paths.METRICS_SUMMARY,
+        json=paths.METRICS_JSON,
     log:
         "logs/summarise_metrics/{run}.log",
     params:
         statistics=statistics_of("confidence", "resamples", "seed"),
         code=fingerprint_with_imports("evaluation/summary.py"),
+        software=software_of("data"),
     conda:
         "../envs/data.yaml"
     script:
         "../scripts/summarise_metrics.py"
+
+
+rule collect_epochs:
+    """Put the summaries of the epochs that are tested into one table."""
+    input:
+        lambda wildcards: expand(
+            paths.METRICS_SUMMARY, run=CONFIG.tested_runs(wildcards.model).values()
+        ),
+    output:
+        paths.EPOCHS,
+    log:
+        "logs/collect_epochs/{model}.log",
+    params:
+        epochs=lambda wildcards: [*CONFIG.tested_runs(wildcards.model)],
+        structures=lambda wildcards: model_of(wildcards).structures,
+        code=fingerprint_with_imports("evaluation/epochs.py"),
+        software=software_of("data"),
+    conda:
+        "../envs/data.yaml"
+    script:
+        "../scripts/collect_epochs.py"
+
+
+rule find_postprocessing:
+    """Decide on the results out of fold which steps of post-processing help."""
+    input:
+        csv=of_dataset(paths.DATASET),
+        images=of_dataset(paths.DATASET_IMAGES),
+        splits=of_model(paths.SPLITS),
+        posteriors=of_folds(paths.FOLD_POSTERIORS),
+    output:
+        table=paths.POSTPROCESSING,
+        decided=paths.POSTPROCESSING_DECIDED,
+    log:
+        "logs/find_postprocessing/{run}.log",
+    params:
+        model=section(*MEASURED, "postprocessing"),
+        synthetic=lambda wildcards: CONFIG.datasets[model_of(wildcards).dataset].synthetic,
+        seed=lambda wildcards: model_of(wildcards).training.seed,
+        statistics=statistics_of("confidence", "resamples", "seed"),
+        reading=READING_CODE,
+        steps=fingerprint("prediction/postprocessing.py"),
+        code=fingerprint_with_imports("evaluation/postprocessing.py"),
+        software=software_of("data"),
+    threads: CORES
+    conda:
+        "../envs/data.yaml"
+    script:
+        "../scripts/find_postprocessing.py"
 
 
 rule measure_posteriors:
@@ -141,63 +177,9 @@ rule measure_posteriors:
         mirror_pairs=lambda wildcards: model_of(wildcards).training.augmentation.mirror_pairs,
         reading=READING_CODE,
         code=fingerprint_with_imports("evaluation/posteriors.py"),
+        software=software_of("data"),
     threads: CORES
     conda:
         "../envs/data.yaml"
     script:
         "../scripts/measure_posteriors.py"
-
-
-rule compare_runs:
-    """Compare a run with others, its folds with one another, and institutions within it."""
-    input:
-        plan=paths.PLAN,
-        metrics=paths.METRICS,
-        splits=of_model(paths.SPLITS),
-        other_metrics=compared_tables("metrics", paths.METRICS),
-        other_splits=compared_tables("splits", paths.SPLITS),
-        other_datasets=compared_tables("dataset"),
-    output:
-        **{
-            name: paths.STATISTIC.replace("{table}", f"{name}.csv")
-            for name in paths.STATISTICS_TABLES
-        },
-        runs=paths.COMPARED_RUNS,
-        compared=paths.COMPARED_METRICS,
-        wilcoxon_text=paths.STATISTIC.replace("{table}", "wilcoxon.txt"),
-        mann_whitney_text=paths.STATISTIC.replace("{table}", "mann_whitney.txt"),
-    log:
-        "logs/compare_runs/{run}.log",
-    params:
-        statistics=statistics_of(),
-        others=compared_with,
-        structures=measured_structures,
-        code=fingerprint_with_imports("evaluation/statistics/compare.py"),
-        writing=fingerprint_with_imports("evaluation/statistics/files.py"),
-    threads: 1
-    conda:
-        "../envs/data.yaml"
-    script:
-        "../scripts/compare_runs.py"
-
-
-rule find_outliers:
-    """List every result that a person should look at, and why."""
-    input:
-        metrics=paths.METRICS,
-        inspection=paths.INSPECTION,
-        compared=paths.COMPARED_METRICS,
-    output:
-        outliers=paths.OUTLIERS,
-        by_reason=paths.OUTLIERS_BY_REASON,
-        val=paths.OUTLIERS_TEXT.replace("{split}", "val"),
-        test=paths.OUTLIERS_TEXT.replace("{split}", "test"),
-    log:
-        "logs/find_outliers/{run}.log",
-    params:
-        model=section("outliers"),
-        code=fingerprint_with_imports("evaluation/outliers/find.py"),
-    conda:
-        "../envs/data.yaml"
-    script:
-        "../scripts/find_outliers.py"

@@ -6,10 +6,14 @@ rule train_fold:
     input:
         preprocessed=paths.PREPROCESSED,
         splits=paths.SPLITS,
+        initial=initial_weights,
+        own_code=own_code("network", "training"),
     output:
         checkpoints=directory(paths.CHECKPOINTS),
         training=paths.TRAINING,
         machine=paths.MACHINE,
+        tensorboard=directory(paths.TENSORBOARD),
+        example_images=directory(paths.EXAMPLE_IMAGES),
     log:
         "logs/train_fold/{model}_{fold}.log",
     benchmark:
@@ -17,7 +21,9 @@ rule train_fold:
     params:
         model=section("images", "structures", "network"),
         training=training_of,
+        init_from=init_from_of,
         version=STAGE_VERSION,
+        software=software_of("torch"),
     threads: 1
     # Training is what everything waits for.
     priority: 10
@@ -28,6 +34,8 @@ rule train_fold:
         # Resources, because a fold is not trained again elsewhere when they change.
         state_dir=CONFIG.state_dir,
         device=device_of,
+        example_images_every=diagnostics_of("example_images_every"),
+        resources_every_s=diagnostics_of("resources_every_s"),
     conda:
         "../envs/torch.yaml"
     script:

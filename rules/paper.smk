@@ -1,14 +1,20 @@
 # Figures, tables and the report, made from files and made again when only their looks change.
 
+
+include: "common_paper.smk"
+
+
 FIGURES_CONFIG = CONFIG.figures.model_dump(mode="json", exclude={"colours"})
 
 
 localrules:
     draw_figure,
+    draw_patch_sampling,
     draw_thumbnails,
     write_tables,
     write_reporting,
     write_report,
+    call_hook,
 
 
 rule draw_figure:
@@ -37,6 +43,7 @@ rule draw_figure:
         code=lambda wildcards: fingerprint_with_imports(
             f"paper/figures/{FIGURES[wildcards.figure].module}.py"
         ),
+        software=software_of("paper"),
     conda:
         "../envs/paper.yaml"
     script:
@@ -57,11 +64,40 @@ rule draw_thumbnails:
     params:
         model=section("images", "structures"),
         code=fingerprint_with_imports("paper/thumbnails.py"),
+        software=software_of("paper"),
     threads: CORES
     conda:
         "../envs/paper.yaml"
     script:
         "../scripts/draw_thumbnails.py"
+
+
+rule draw_patch_sampling:
+    """Draw where training looks: maps of the crops that are drawn of a subject."""
+    input:
+        csv=of_dataset(paths.DATASET),
+        images=of_dataset(paths.DATASET_IMAGES),
+        splits=paths.SPLITS,
+        preprocessed=paths.PREPROCESSED,
+    output:
+        directory(paths.PATCH_SAMPLING),
+    log:
+        "logs/draw_patch_sampling/{model}.log",
+    params:
+        model=section("images", "structures"),
+        training=lambda wildcards: model_of(wildcards).training.model_dump(
+            mode="json", include={"patch_size", "foreground", "sampling", "seed"}
+        ),
+        subjects=lambda wildcards: model_of(wildcards).diagnostics.patch_sampling_subjects,
+        draws=lambda wildcards: model_of(wildcards).diagnostics.patch_sampling_draws,
+        figures=FIGURES_CONFIG,
+        code=fingerprint("learning/sampling.py"),
+        pictures=fingerprint_with_imports("paper/patch_sampling.py"),
+        software=software_of("paper"),
+    conda:
+        "../envs/paper.yaml"
+    script:
+        "../scripts/draw_patch_sampling.py"
 
 
 rule write_tables:
@@ -90,6 +126,7 @@ rule write_tables:
     params:
         about=statement_params,
         code=fingerprint_with_imports("paper/tables/__init__.py"),
+        software=software_of("paper"),
     conda:
         "../envs/paper.yaml"
     script:
@@ -109,6 +146,7 @@ rule write_reporting:
     params:
         about=statement_params,
         code=fingerprint_with_imports("paper/reporting/__init__.py"),
+        software=software_of("paper"),
     conda:
         "../envs/paper.yaml"
     script:
@@ -122,6 +160,7 @@ rule write_report:
         figures=lambda wildcards: figures_of(wildcards.run),
         thumbnails=paths.THUMBNAILS,
         annotations=of_model(paths.ANNOTATIONS.replace("{view}", "extremes.csv")),
+        manifest=manifest_of,
         tables=rules.write_tables.output,
         reporting=rules.write_reporting.output,
     output:
@@ -136,7 +175,28 @@ rule write_report:
     params:
         about=statement_params,
         code=fingerprint_with_imports("paper/report/__init__.py"),
+        software=software_of("paper"),
     conda:
         "../envs/paper.yaml"
     script:
         "../scripts/write_report.py"
+
+
+rule call_hook:
+    """Call a function of the site when everything of a model is made, and keep what it prints."""
+    input:
+        # Not read but for the first: they have to come first.
+        config=paths.CONFIG,
+        made=lambda wildcards: results_of(wildcards.model),
+    output:
+        paths.HOOK,
+    log:
+        "logs/call_hook/{model}.log",
+    params:
+        hook=hook_of,
+        code=fingerprint("paper/hook.py"),
+        software=software_of("paper"),
+    conda:
+        "../envs/paper.yaml"
+    script:
+        "../scripts/call_hook.py"

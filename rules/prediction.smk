@@ -13,13 +13,15 @@ rule predict_fold:
         preprocessed=of_model(paths.PREPROCESSED),
         splits=of_model(paths.SPLITS),
         checkpoints=of_model(paths.CHECKPOINTS),
+        own_code=own_code("network"),
     output:
         posteriors=directory(paths.FOLD_POSTERIORS),
         segmentations=directory(paths.FOLD_SEGMENTATIONS),
     log:
         "logs/predict_fold/{run}_{fold}.log",
     params:
-        model=section("structures", "derived_structures", "inference", "postprocessing"),
+        model=section("structures", "derived_structures", "inference"),
+        postprocessing=steps_of_folds,
         precision=lambda wildcards: model_of(wildcards).training.precision,
         mirror_pairs=lambda wildcards: model_of(wildcards).training.augmentation.mirror_pairs,
         epoch=epoch_of,
@@ -28,8 +30,9 @@ rule predict_fold:
             "prediction/fold.py",
             "prediction/sliding_window.py",
             "prediction/postprocessing.py",
-            "learning/networks.py",
+            "learning/networks",
         ),
+        software=software_of("torch"),
     threads: 1
     resources:
         gpu=1,
@@ -43,19 +46,23 @@ rule predict_fold:
 
 
 rule ensemble_folds:
-    """Average the posteriors of the folds for the test subjects."""
+    """Combine the posteriors of the folds for the test subjects."""
     input:
         splits=of_model(paths.SPLITS),
         folds=of_tested_folds(paths.FOLD_POSTERIORS),
+        decided=if_decided(paths.POSTPROCESSING_DECIDED),
     output:
         posteriors=directory(paths.ENSEMBLE_POSTERIORS),
         segmentations=directory(paths.ENSEMBLE_SEGMENTATIONS),
         uncertainty=directory(paths.ENSEMBLE_UNCERTAINTY),
+        disagreement=directory(paths.ENSEMBLE_DISAGREEMENT),
     log:
         "logs/ensemble_folds/{run}.log",
     params:
-        model=section("structures", "derived_structures", "postprocessing"),
-        code=fingerprint("images.py", "prediction/ensemble.py", "prediction/postprocessing.py"),
+        model=section("structures", "derived_structures", "ensemble_aggregation", "postprocessing"),
+        reading=fingerprint("images.py"),
+        code=fingerprint_with_imports("prediction/ensemble.py"),
+        software=software_of("torch"),
     threads: CORES
     conda:
         "../envs/torch.yaml"

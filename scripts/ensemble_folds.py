@@ -1,21 +1,26 @@
-"""Average the posteriors of the folds for the test subjects."""
+"""Combine the posteriors of the folds for the test subjects."""
 
 from pathlib import Path
 
 from crossfold.config.labels import label_values
+from crossfold.config.prediction import PostprocessingConfig
 from crossfold.data.splits import Splits
-from crossfold.prediction.ensemble import ensemble_folds
+from crossfold.prediction.ensemble import EnsembleFolders, ensemble_folds
 from crossfold.workflow import job
 
 with job(snakemake):
-    model = snakemake.params.model
+    model, output = snakemake.params.model, snakemake.output
+    if snakemake.input.decided:
+        decided = Path(snakemake.input.decided).read_text(encoding="utf-8")
+        postprocessing = PostprocessingConfig.model_validate_json(decided)
+    else:
+        postprocessing = PostprocessingConfig(**model["postprocessing"])
     ensemble_folds(
         [Path(fold) / "test" for fold in snakemake.input.folds],
         subjects=Splits.read(Path(snakemake.input.splits)).test,
         labels=label_values(model["structures"], model["derived_structures"]),
-        largest_component=model["postprocessing"]["largest_component"],
-        posteriors=Path(snakemake.output.posteriors),
-        segmentations=Path(snakemake.output.segmentations),
-        uncertainty=Path(snakemake.output.uncertainty),
+        folders=EnsembleFolders(**{name: Path(folder) for name, folder in output.items()}),
+        aggregation=model["ensemble_aggregation"],
+        postprocessing=postprocessing,
         workers=snakemake.threads,
     )

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 
 from crossfold.config.datasets import DatasetConfig
 from crossfold.data.importers import import_dataset
-from crossfold.workflow import job
+from crossfold.workflow import job, write_source
 
 with job(snakemake):
     import_dataset(
@@ -14,3 +14,4 @@ with job(snakemake):
         TypeAdapter(DatasetConfig).validate_python(snakemake.params.config),
         Path(snakemake.output.csv).parent,
     )
+    write_source(Path(snakemake.output.source), snakemake.params.source)

@@ -14,11 +14,12 @@ with job(snakemake):
     training = [*splits.subjects("train", 0), *splits.subjects("val", 0)]
     preprocess_dataset(
         Dataset.read(snakemake.input.csv),
-        Path(snakemake.output[0]),
+        Path(snakemake.output.preprocessed),
         subjects=[*training, *splits.test],
         training_subjects=training,
         images=model["images"],
         structures=model["structures"],
         config=PreprocessingConfig(**model["preprocessing"]),
+        intensities=Path(snakemake.output.intensities),
         workers=snakemake.threads,
     )

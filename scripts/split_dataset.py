@@ -4,14 +4,14 @@ from pathlib import Path
 
 from crossfold.config.splits import SplitsConfig
 from crossfold.data.dataset import Dataset
-from crossfold.data.splits import make_splits
+from crossfold.data.split_function import divide_subjects
 from crossfold.data.validation import read_report, require_usable
 from crossfold.workflow import job
 
 with job(snakemake):
     report = Path(snakemake.input.report)
     usable = require_usable(read_report(report), report)
-    metadata = Dataset.read(snakemake.input.csv).metadata
-    subjects = metadata[metadata["subject"].isin(usable)]
     config = SplitsConfig(**snakemake.params.model["splits"])
-    make_splits(subjects, config).write(Path(snakemake.output[0]))
+    divide_subjects(Dataset.read(snakemake.input.csv), usable, config).write(
+        Path(snakemake.output[0])
+    )

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from crossfold.config.diagnostics import DiagnosticsConfig
 from crossfold.config.learning import NetworkConfig, TrainingConfig
 from crossfold.data.splits import Splits
+from crossfold.learning.initial import InitialWeights
 from crossfold.learning.training import train_fold
 from crossfold.workflow import job
 
@@ -26,4 +28,11 @@ with job(snakemake):
         / snakemake.wildcards.model
         / f"fold_{fold}",
         threads=snakemake.threads,
+        tensorboard=Path(snakemake.output.tensorboard),
+        example_images=Path(snakemake.output.example_images),
+        diagnostics=DiagnosticsConfig(
+            example_images_every=snakemake.resources.example_images_every,
+            resources_every_s=snakemake.resources.resources_every_s,
+        ),
+        initial=InitialWeights.from_rule(snakemake.input.initial, snakemake.params.init_from),
     )

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from crossfold.config.checks import ChecksConfig
+from crossfold.data.content import write_content
 from crossfold.data.validation import validate_dataset
 from crossfold.workflow import job
 
@@ -12,6 +13,7 @@ with job(snakemake):
         Path(snakemake.input.csv),
         images=list(model["images"]),
         structures=list(model["structures"]),
+        mask=snakemake.params.mask,
         checks=ChecksConfig(**model["checks"]),
         workers=snakemake.threads,
     )
@@ -21,4 +23,10 @@ with job(snakemake):
         model=snakemake.wildcards.model,
         dataset=snakemake.params.dataset,
         synthetic=snakemake.params.synthetic,
+    )
+    write_content(
+        Path(snakemake.output.content),
+        dataset=snakemake.params.dataset,
+        csv=Path(snakemake.input.csv),
+        images=Path(snakemake.input.images),
     )

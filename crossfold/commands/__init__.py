@@ -1,1 +1,1 @@
-"""What `python -m crossfold` does: runs listed and watched, here and on Azure Machine Learning."""
+"""Commands of `crossfold`: each module has `add_parser(commands)`, which names what it runs."""

@@ -1,17 +1,15 @@
-"""Learning curves as TensorBoard reads them: event files made of training.csv."""
+"""Learning curves as TensorBoard reads them: a training's own event files, or ones made for it."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from crossfold import paths
 from crossfold.commands.local import epoch_seconds, read_training
+from crossfold.learning.event_files import EventFiles, scalars_of
 
 EVENT_FILES = "*tfevents*"
 """What TensorBoard takes for its own."""
@@ -28,50 +26,61 @@ class Curves:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._writers: dict[str, EventFileWriter] = {}
+        self._files: dict[str, EventFiles] = {}
         self._written: dict[str, int] = {}
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
 
     def update(self, label: str, table: Path) -> None:
-        """Add the rows of a training.csv that have not been written under this label.
+        """Show a training under this label, up to its last epoch.
+
+        Event files beside the table hold more than it does: they are shown themselves, through a
+        link. Without them, as of a training elsewhere, the rows of the table are written.
 
         Raises
         ------
         CrossfoldError
             If the table is damaged.
         """
+        own = table.parent / Path(paths.TENSORBOARD).name
+        if own.is_dir():
+            self._link(label, own)
+            return
         rows = read_training(table)
         if len(rows) < self._written.get(label, 0):  # the training has begun anew
-            self._writers.pop(label).close()
-            shutil.rmtree(self._folder / label)
-            del self._written[label]
-        written = self._written.get(label, 0)
-        if label not in self._writers:
-            self._writers[label] = EventFileWriter(str(self._folder / label))
-        for event in _events(rows, ended=table.stat().st_mtime)[written:]:
-            self._writers[label].add_event(event)
-        self._writers[label].flush()
+            self._forget(label)
+        target = self._folder / label
+        if target.is_symlink():
+            target.unlink()
+        files = self._files.setdefault(label, EventFiles(target))
+        ends = _ends(rows, ended=table.stat().st_mtime)
+        for phase, epoch, values in scalars_of(rows[self._written.get(label, 0) :]):
+            files.scalars(phase, values, epoch, at=ends[epoch])
+        files.flush()
         self._written[label] = len(rows)
 
     def close(self) -> None:
         """Close the files."""
-        for writer in self._writers.values():
-            writer.close()
+        for files in self._files.values():
+            files.close()
+
+    def _link(self, label: str, events: Path) -> None:
+        link = self._folder / label
+        if link.is_symlink() and link.readlink() == events.absolute():
+            return
+        self._forget(label)
+        link.unlink(missing_ok=True)  # the training has ended, and left its state directory
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(events.absolute(), target_is_directory=True)
+
+    def _forget(self, label: str) -> None:
+        if label in self._files:
+            self._files.pop(label).close()
+            self._written.pop(label, None)
+            shutil.rmtree(self._folder / label)
 
 
-def _events(rows: pd.DataFrame, *, ended: float) -> list[Event]:
-    """One event for each row; `ended` is the time of the last one, in seconds since 1970."""
+def _ends(rows: pd.DataFrame, *, ended: float) -> dict[int, float]:
+    """When each epoch ended, if the last one did at `ended`, in seconds since 1970."""
     durations_s = epoch_seconds(rows)
-    times = rows["epoch"].map(ended - durations_s.sum() + durations_s.cumsum())
-    return [
-        Event(wall_time=time, step=row.epoch, summary=Summary(value=_values(row)))
-        for time, row in zip(times, rows.itertuples(index=False), strict=True)
-    ]
-
-
-def _values(row: Any) -> list[Summary.Value]:
-    values = [Summary.Value(tag=f"{row.metric}/{row.phase}", simple_value=row.value)]
-    if (row.metric, row.phase) == ("loss", "train"):  # the rate is the same in all rows of an epoch
-        values.append(Summary.Value(tag="learning_rate", simple_value=row.lr))
-    return values
+    return dict(ended - durations_s.sum() + durations_s.cumsum())

@@ -9,11 +9,19 @@ from itertools import zip_longest
 from typing import Any
 
 from crossfold.commands.azureml import Choice, Workspace
+from crossfold.commands.choosing import add_choice, choice_of
 from crossfold.commands.local import STATES, Training, find_trainings
 from crossfold.errors import CrossfoldError
 
 # A unit is used from two of it on.
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser of `crossfold`."""
+    parser = commands.add_parser("runs", help="list runs with state, age, compute and link")
+    add_choice(parser, watched="all")
+    parser.set_defaults(run=lambda parsed: show_runs(choice_of(parsed), parsed))
 
 
 def open_workspace(choice: Choice, options: Namespace) -> Workspace | None:

@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from crossfold.config.datasets import DatasetConfig, PhantomDataset, expand_path
+from crossfold.config.datasets import DatasetConfig, DvcDataset, PhantomDataset, expand_path
 from crossfold.data.dataset import write_table
 from crossfold.data.importers.decathlon import read_decathlon
+from crossfold.data.importers.dvc import import_from_dvc
 from crossfold.data.importers.folder import read_folder
 from crossfold.data.importers.innereye import read_innereye
 from crossfold.data.importers.nnunet import read_nnunet
@@ -60,6 +61,8 @@ def import_dataset(name: str, config: DatasetConfig, folder: Path) -> pd.DataFra
     CrossfoldError
         If the source is missing, is not of the stated format, or has no subject.
     """
+    if isinstance(config, DvcDataset):
+        return import_from_dvc(name, config, folder)
     if isinstance(config, PhantomDataset):
         with atomic_directory(folder / "images") as images:
             table = make_phantom(images, subjects=config.subjects, seed=config.seed)
