@@ -27,6 +27,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return "choose one of " + ", ".join(f"`{candidate}`" for candidate in known)
 
 
+def importable(path: str) -> str:
+    """Return an import path with dots throughout, or say what one looks like.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be the import path of anything.
+
+    Examples
+    --------
+    >>> importable("my_lab.hooks:notify")
+    'my_lab.hooks.notify'
+    """
+    path = path.replace(":", ".", 1)
+    if not all(part.isidentifier() for part in path.split(".")) or "." not in path:
+        raise ValueError("has to be an import path such as monai.networks.nets.DynUNet")
+    return path
+
+
 class Section(BaseModel):
     """A section of config.yaml: immutable, and refusing keys it does not know."""
 

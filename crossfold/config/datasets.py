@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from crossfold.config.base import Section
 from crossfold.errors import CrossfoldError
+from crossfold.paths import DATASET
 
+_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 SubjectPattern = Annotated[str, StringConstraints(pattern=r"\{subject\}")]
@@ -19,8 +21,6 @@ SubjectPattern = Annotated[str, StringConstraints(pattern=r"\{subject\}")]
 
 class _DatasetSection(Section):
     """What every dataset may say about itself."""
-
-    synthetic: ClassVar[bool] = False
 
     description: str | None = None
     """What the images show, in one sentence, for reports."""
@@ -30,6 +30,8 @@ class _DatasetSection(Section):
 
 class _ExistingDataset(_DatasetSection):
     """A dataset that lies in a folder already."""
+
+    synthetic: ClassVar[bool] = False
 
     path: str = Field(min_length=1)
     """Folder of the source; `$VARIABLE` and `~` are expanded when it is read."""
@@ -105,10 +107,67 @@ class FolderDataset(_ExistingDataset):
         return self
 
 
+class DvcDataset(_DatasetSection):
+    """A dataset that a git repository tracks with DVC, at one revision."""
+
+    source: Literal["dvc"]
+    """A folder with dataset.csv and images, as `make track` commits them."""
+    path: str = Field(min_length=1)
+    """The dataset's folder in that repository, such as `data/prostate`."""
+    url: str | None = None
+    """Address or folder of the repository, `$VARIABLE` and `~` expanded; `null`: this one."""
+    rev: str | None = Field(default=None, min_length=1)
+    """Branch, tag or commit; `null`: the last commit of its main branch, or of this checkout."""
+    synthetic: bool = False
+    """Whether the images were computed, so that tables and figures say so."""
+
+
 DatasetConfig = Annotated[
-    PhantomDataset | DecathlonDataset | NnunetDataset | InnereyeDataset | FolderDataset,
+    PhantomDataset
+    | DecathlonDataset
+    | NnunetDataset
+    | InnereyeDataset
+    | FolderDataset
+    | DvcDataset,
     Field(discriminator="source"),
 ]
+
+
+def _part_of_a_name(revision: Any) -> Any:
+    if isinstance(revision, int | float):
+        raise ValueError(f'{revision} is a number; put it in quotes: rev: "{revision}"')
+    if isinstance(revision, str) and not _REVISION.fullmatch(revision):
+        raise ValueError(
+            f"`{revision}` cannot be part of a folder's name; name the commit, or a tag of "
+            "letters, digits, `.`, `_` and `-`"
+        )
+    return revision
+
+
+class DatasetRevision(Section):
+    """A dataset as a revision of its repository has it."""
+
+    name: str
+    """Name of a dataset under `datasets:`, tracked with `make track`."""
+    rev: Annotated[str, BeforeValidator(_part_of_a_name)]
+    """Tag, commit or branch of this repository, or of the other one of a `dvc` dataset."""
+
+    def __str__(self) -> str:
+        """Name of the dataset's folder: what is imported from a revision stands beside the rest."""
+        return f"{self.name}@{self.rev}"
+
+    def section(self, dataset: DatasetConfig) -> DvcDataset:
+        """Return where the revision comes from, given the section of the dataset itself."""
+        if isinstance(dataset, DvcDataset):
+            return dataset.model_copy(update={"rev": self.rev})
+        return DvcDataset(
+            source="dvc",
+            path=str(Path(DATASET.format(dataset=self.name)).parent),
+            rev=self.rev,
+            synthetic=dataset.synthetic,
+            description=dataset.description,
+            licence=dataset.licence,
+        )
 
 
 def expand_path(text: str, dataset: str) -> Path:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from crossfold.config.base import nearest
-from crossfold.config.datasets import DatasetConfig
+from crossfold.config.datasets import DatasetConfig, DatasetRevision
 from crossfold.config.figures import FiguresConfig
-from crossfold.config.inheritance import lineage, resolve
+from crossfold.config.inheritance import BrokenChainError, lineage, resolve
+from crossfold.config.init_from import check_origins
 from crossfold.config.models import ModelConfig
+from crossfold.config.origin import Location, Origin
 from crossfold.config.root import Config
 from crossfold.config.statistics import ALL_MODELS, ComparedRun, StatisticsConfig
 from crossfold.errors import CrossfoldError
 
-Location = tuple[str | int, ...]
 # Names of models and datasets are folders.
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
@@ -40,7 +39,7 @@ def load_config(raw: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Con
     CrossfoldError
         Naming the file, the key, the value and the remedy.
     """
-    where = _Origin(files)
+    where = Origin(files)
     for key in raw:
         if key not in Config.model_fields:
             raise where.error((key,), "unknown key", nearest(key, Config.model_fields))
@@ -49,17 +48,20 @@ def load_config(raw: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Con
     for name, section in (raw.get("datasets") or {}).items():
         _check_name(("datasets", name), section, where)
         datasets[name] = _check(DatasetConfig, section, ("datasets", name), where)
-    concrete = {}
+    where = _with_lineages(models, where)
+    concrete, revisions = {}, dict[str, DatasetConfig]()
     for name, section in models.items():
-        _check_name(("models", name), section, where)
-        if (section or {}).get("abstract"):
-            lineage(name, models)
-        else:
-            concrete[name] = _load_model(name, models, datasets, where)
+        if not (section or {}).get("abstract"):
+            concrete[name], revision = _load_model(name, models, datasets, where)
+            if revision:
+                revisions[str(revision)] = revision.section(datasets[revision.name])
+    if problem := check_origins(concrete):
+        name, key, text, remedy = problem
+        raise where.error(("models", name, "init_from", key), text, remedy)
     statistics = _check(StatisticsConfig, raw.get("statistics") or {}, ("statistics",), where)
     _check_statistics(statistics, concrete, where)
     return Config(
-        datasets=datasets,
+        datasets=datasets | revisions,
         models=concrete,
         statistics=statistics,
         figures=_check(FiguresConfig, raw.get("figures") or {}, ("figures",), where),
@@ -67,7 +69,7 @@ def load_config(raw: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Con
     )
 
 
-def _check_name(location: Location, section: Any, where: _Origin) -> None:
+def _check_name(location: Location, section: Any, where: Origin) -> None:
     if not NAME.fullmatch(str(location[-1])):
         raise where.error(
             location,
@@ -78,23 +80,41 @@ def _check_name(location: Location, section: Any, where: _Origin) -> None:
         raise where.error(location, f"is {section!r}", "write a mapping of keys to values")
 
 
+def _with_lineages(models: Mapping[str, Any], where: Origin) -> Origin:
+    """Check who inherits from whom, before anything is looked up in a base."""
+    for name, section in models.items():
+        _check_name(("models", name), section, where)
+        if not isinstance(abstract := (section or {}).get("abstract", False), bool):
+            raise where.error(("models", name, "abstract"), f"is {abstract!r}", "true or false")
+    for name in models:
+        try:
+            where = where.with_lineage(name, lineage(name, models))
+        except BrokenChainError as error:
+            raise where.error(
+                ("models", error.model, "base"), error.message, error.remedy
+            ) from None
+    return where
+
+
 def _load_model(
-    name: str, models: Mapping[str, Any], datasets: Mapping[str, Any], where: _Origin
-) -> ModelConfig:
+    name: str, models: Mapping[str, Any], datasets: Mapping[str, Any], where: Origin
+) -> tuple[ModelConfig, DatasetRevision | None]:
+    """Check a model, and the revision of a dataset if it names one."""
     section = resolve(name, models)
-    where = where.with_lineage(name, lineage(name, models))
+    place: Location = ("models", name, "dataset")
+    revision = None
+    if isinstance(section.get("dataset"), Mapping):
+        revision = _check(DatasetRevision, section["dataset"], place, where)
+        place = (*place, "name")
     model = _check(ModelConfig, section, ("models", name), where)
-    if model.dataset not in datasets:
-        raise where.error(
-            ("models", name, "dataset"),
-            f"unknown dataset `{model.dataset}`",
-            nearest(model.dataset, datasets),
-        )
-    return model
+    known = revision.name if revision else model.dataset
+    if known not in datasets:
+        raise where.error(place, f"unknown dataset `{known}`", nearest(known, datasets))
+    return model, revision
 
 
 def _check_statistics(
-    statistics: StatisticsConfig, models: Mapping[str, ModelConfig], where: _Origin
+    statistics: StatisticsConfig, models: Mapping[str, ModelConfig], where: Origin
 ) -> None:
     """Check what `statistics` says about models: their names, and those of their structures."""
     for name, runs in statistics.compare.items():
@@ -125,7 +145,7 @@ def _check_statistics(
 
 
 def _check_compared_model(
-    run: ComparedRun, place: Location, models: Mapping[str, ModelConfig], where: _Origin
+    run: ComparedRun, place: Location, models: Mapping[str, ModelConfig], where: Origin
 ) -> None:
     """Refuse a name that is no model, and an epoch of one that is not kept."""
     if not run.model:
@@ -139,11 +159,11 @@ def _check_compared_model(
     kept = [str(number) for number in models[run.base_model].training.checkpoint_epochs]
     if epoch not in ("", *kept):
         text = f"`{run.model}`: no checkpoint of epoch `{epoch}` is kept"
-        remedy = f"choose one of {', '.join(kept)}, or set `checkpoint_every` of the model"
+        remedy = f"choose one of {', '.join(kept)}, or set `training.checkpoints` of the model"
         raise where.error(place, text, remedy)
 
 
-def _check(kind: Any, section: Any, location: Location, where: _Origin) -> Any:
+def _check(kind: Any, section: Any, location: Location, where: Origin) -> Any:
     """Validate one section; the first problem becomes the error, the others are listed below it."""
     try:
         return TypeAdapter(kind).validate_python(section)
@@ -156,7 +176,7 @@ def _check(kind: Any, section: Any, location: Location, where: _Origin) -> Any:
         raise CrossfoldError(f"{first}\n{text}") from None
 
 
-def _problem(details: Any, location: Location, where: _Origin) -> tuple[str, str]:
+def _problem(details: Any, location: Location, where: Origin) -> tuple[str, str]:
     """Turn one pydantic error into a message and a remedy."""
     path = (*location, *details["loc"])
     if details["type"] == "unknown_key":
@@ -172,50 +192,3 @@ def _problem(details: Any, location: Location, where: _Origin) -> tuple[str, str
         remedy = remedy or "change it as described in docs/configuration.md"
         return where.message(path, message), remedy
     return where.message(path, f"is {value!r}"), message
-
-
-class _Origin:
-    """Finds the file, and in it the key, from which a value came."""
-
-    def __init__(self, files: Sequence[str | Path], bases: Mapping[str, list[str]] | None = None):
-        self._files = list(files)
-        self._lineage = dict(bases or {})
-
-    def with_lineage(self, name: str, chain: list[str]) -> _Origin:
-        return _Origin(self._files, {**self._lineage, name: chain})
-
-    def error(self, location: Location, message: str, remedy: str) -> CrossfoldError:
-        return CrossfoldError(self.message(location, message), remedy=remedy)
-
-    def message(self, location: Location, message: str) -> str:
-        file, location = self._find(location)
-        key = ".".join(str(part) for part in location)
-        return f"{file}: {key}: {message}"
-
-    def _find(self, location: Location) -> tuple[str, Location]:
-        candidates = [location]
-        if len(location) > 2 and location[0] == "models" and location[1] in self._lineage:
-            chain = self._lineage[str(location[1])]
-            candidates = [("models", ancestor, *location[2:]) for ancestor in chain]
-        for depth in range(len(location), 0, -1):
-            for candidate in candidates:
-                for file in reversed(self._files):
-                    if _has(_read(str(file)), candidate[:depth]):
-                        return str(file), candidate
-        return "command line" if self._files else "configuration", location
-
-
-@cache
-def _read(file: str) -> Any:
-    return yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-
-
-def _has(tree: Any, location: Location) -> bool:
-    for part in location:
-        if isinstance(tree, Mapping) and part in tree:
-            tree = tree[part]
-        elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
-            tree = tree[part]
-        else:
-            return False
-    return True

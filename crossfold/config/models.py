@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import Annotated
+from collections.abc import Collection, Iterable, Mapping
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
 from crossfold.config.base import Section, nearest
 from crossfold.config.checks import ChecksConfig
+from crossfold.config.datasets import DatasetRevision
+from crossfold.config.diagnostics import DiagnosticsConfig
+from crossfold.config.hooks import HooksConfig
+from crossfold.config.init_from import InitFrom
 from crossfold.config.learning import NetworkConfig, TrainingConfig
 from crossfold.config.metrics import MetricsConfig
 from crossfold.config.outliers import OutliersConfig
-from crossfold.config.prediction import InferenceConfig, PostprocessingConfig
+from crossfold.config.prediction import Aggregation, InferenceConfig, PostprocessingConfig
 from crossfold.config.preprocessing import PreprocessingConfig
+from crossfold.config.publishing import PublishConfig
 from crossfold.config.splits import SplitsConfig
 
 
@@ -24,6 +29,11 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _written_out(dataset: Any) -> Any:
+    """Return the name of a dataset: a revision of one is another dataset, `name@rev`."""
+    return str(DatasetRevision(**dataset)) if isinstance(dataset, Mapping) else dataset
+
+
 Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
@@ -32,8 +42,10 @@ class ModelConfig(Section):
 
     description: str = ""
     """One sentence for reports."""
-    dataset: str
-    """Name of a dataset under `datasets:`."""
+    dataset: Annotated[
+        str, BeforeValidator(_written_out, json_schema_input_type=str | DatasetRevision)
+    ]
+    """Name of a dataset under `datasets:`, or a revision of one: `{name: prostate, rev: v1.2}`."""
     images: Names
     """Image channels of dataset.csv, in the order in which the network sees them."""
     structures: Names
@@ -48,16 +60,30 @@ class ModelConfig(Section):
     """Grid and intensities."""
     network: NetworkConfig = NetworkConfig()
     """Network by import path."""
+    init_from: InitFrom | None = None
+    """Weights to start from; by default random ones."""
     training: TrainingConfig = TrainingConfig()
     """Optimisation."""
     inference: InferenceConfig = InferenceConfig()
     """Sliding window."""
+    ensemble_aggregation: Aggregation = "average"
+    """How the folds become one: the mean of their posteriors, their geometric mean, one vote each
+    per voxel, or STAPLE (Warfield et al. 2004), which weighs votes by estimated reliability."""
     postprocessing: PostprocessingConfig = PostprocessingConfig()
-    """Largest components."""
+    """Smoothing, largest components, holes, and rules between structures."""
+    test_epochs: tuple[PositiveInt, ...] = ()
+    """Epochs to compare with the last one in `epochs.csv` and a figure; their checkpoints have to
+    be kept. None of them is chosen: the model stays the last epoch."""
     metrics: MetricsConfig = MetricsConfig()
     """Tolerances."""
     outliers: OutliersConfig = OutliersConfig()
     """From where on a result is listed as an outlier."""
+    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
+    """What is kept to look at a training by."""
+    publish: PublishConfig = PublishConfig()
+    """What is published of it."""
+    hooks: HooksConfig = HooksConfig()
+    """Functions of your own that are called on the way."""
 
     @model_validator(mode="after")
     def _names_agree(self) -> ModelConfig:
@@ -69,9 +95,10 @@ class ModelConfig(Section):
                 raise ValueError(f"derived_structures: `{name}` is already a structure")
             self._known(parts, self.structures, f"derived_structures.{name}")
         measured = (*self.structures, *self.derived_structures)
-        self._known(
-            self.postprocessing.largest_component, measured, "postprocessing.largest_component"
-        )
+        for key, names, unions in self.postprocessing.names():
+            self._known(names, measured if unions else self.structures, f"postprocessing.{key}")
+        self._refuse_lost_epochs()
+        self.training.sampling.weights(self.structures)  # raises where a name is wrong
         pairs = [name for pair in self.training.augmentation.mirror_pairs for name in pair]
         self._known(pairs, self.structures, "training.augmentation.mirror_pairs")
         if isinstance(self.metrics.nsd_tolerance_mm, dict):
@@ -86,6 +113,20 @@ class ModelConfig(Section):
                 self.images, self.preprocessing.normalisation, "preprocessing.normalisation"
             )
         return self
+
+    @property
+    def tested_epochs(self) -> list[int]:
+        """`test_epochs` and the last one, rising."""
+        return sorted({*self.test_epochs, self.training.epochs})
+
+    def _refuse_lost_epochs(self) -> None:
+        kept = self.training.checkpoint_epochs
+        for epoch in self.test_epochs:
+            if epoch not in kept:
+                raise ValueError(
+                    f"test_epochs: no checkpoint of epoch {epoch} is kept, only of "
+                    f"{', '.join(map(str, kept))}; name one of these, or keep more of them"
+                )
 
     @staticmethod
     def _known(names: Iterable[str], known: Collection[str], where: str) -> None:

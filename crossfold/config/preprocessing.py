@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, model_validator
 
 from crossfold.config.base import Section
 
@@ -12,6 +12,24 @@ Percentiles = tuple[
     Annotated[float, Field(ge=0, le=100)],
     Annotated[float, Field(ge=0, le=100)],
 ]
+
+
+def _rising(values: tuple[float, float]) -> tuple[float, float]:
+    if values[0] >= values[1]:
+        raise ValueError(
+            f"the first value has to be below the second, not {values[0]:g}, {values[1]:g}"
+        )
+    return values
+
+
+OutputRange = Annotated[tuple[float, float], AfterValidator(_rising)]
+
+
+class Unchanged(Section):
+    """Leave the intensities as they are in the file."""
+
+    method: Literal["unchanged"]
+    """For images that were normalised before; their values have to lie within ±65 504."""
 
 
 class ZScore(Section):
@@ -32,6 +50,8 @@ class CtWindow(Section):
     """Centre of the window in HU."""
     window: PositiveFloat = 600.0
     """Width of the window in HU."""
+    output_range: OutputRange = (0.0, 1.0)
+    """What the window is mapped to; what lies outside of an image is 0 whatever the range."""
 
 
 class PercentileRange(Section):
@@ -41,6 +61,8 @@ class PercentileRange(Section):
     """The same share of voxels at 0 and at 1 in every image; for scales without a unit."""
     percentiles: Percentiles = (1.0, 99.0)
     """Lower and upper percentile of the image."""
+    output_range: OutputRange = (0.0, 1.0)
+    """What the range is mapped to; what lies outside of an image is 0 whatever the range."""
 
     @model_validator(mode="after")
     def _ordered(self) -> PercentileRange:
@@ -49,7 +71,36 @@ class PercentileRange(Section):
         return self
 
 
-Normalisation = Annotated[ZScore | CtWindow | PercentileRange, Field(discriminator="method")]
+class MriWindow(Section):
+    """Map the bulk of the tissue, told from air by Otsu's threshold, to a range and clip."""
+
+    method: Literal["mri_window"]
+    """InnerEye's MriWindow: median ± multiples of a robust deviation of the voxels above Otsu's
+    threshold; for MR with much air around the patient."""
+    sharpen: PositiveFloat = 0.9
+    """Half width of the range in robust standard deviations (interquartile range / 1.349)."""
+    tail: PositiveFloat = 1.0
+    """Factor on the half width above the median, for channels with a long bright tail."""
+    output_range: OutputRange = (0.0, 1.0)
+    """What the range is mapped to; what lies outside of an image is 0 whatever the range."""
+
+
+class TrimmedRange(Section):
+    """Map a range around the median of the voxels between two percentiles, and clip."""
+
+    method: Literal["trimmed"]
+    """InnerEye's TrimmedNorm: median ± a multiple of a robust deviation of what trimming leaves;
+    outside of `preprocessing.mask` everything is the lower end of the range."""
+    percentiles: Annotated[Percentiles, AfterValidator(_rising)] = (1.0, 99.0)
+    """Percentiles of the voxels in the mask between which, both excluded, voxels are kept."""
+    sharpen: PositiveFloat = 0.9
+    """Half width of the range in robust standard deviations (interquartile range / 1.349)."""
+    output_range: OutputRange = (0.0, 1.0)
+    """What the range is mapped to; what lies outside of an image is 0 whatever the range."""
+
+
+AnyNormalisation = ZScore | CtWindow | PercentileRange | MriWindow | TrimmedRange | Unchanged
+Normalisation = Annotated[AnyNormalisation, Field(discriminator="method")]
 
 
 class PreprocessingConfig(Section):
@@ -60,6 +111,10 @@ class PreprocessingConfig(Section):
     median: the median of the training subjects."""
     normalisation: Normalisation | dict[str, Normalisation] = ZScore()
     """How intensities are normalised: one method for all images, or one per image channel."""
+    mask: str | None = None
+    """Channel of dataset.csv that holds the inside of the body, as a binary mask or a label: what
+    z_score, percentile and trimmed measure, where crops are centred, and outside of which a
+    prediction is background; null: everywhere."""
 
     @model_validator(mode="after")
     def _three_axes(self) -> PreprocessingConfig:
@@ -67,7 +122,7 @@ class PreprocessingConfig(Section):
             raise ValueError(f"spacing_mm needs three values, not {len(self.spacing_mm)}")
         return self
 
-    def normalisation_of(self, channel: str) -> ZScore | CtWindow | PercentileRange:
+    def normalisation_of(self, channel: str) -> AnyNormalisation:
         """Return the normalisation of one image channel."""
         if isinstance(self.normalisation, dict):
             return self.normalisation[channel]

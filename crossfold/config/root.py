@@ -6,7 +6,13 @@ from pathlib import Path
 
 from crossfold import paths
 from crossfold.config.base import Section, nearest
-from crossfold.config.datasets import DatasetConfig, PhantomDataset, expand_path
+from crossfold.config.datasets import (
+    DatasetConfig,
+    DvcDataset,
+    PhantomDataset,
+    check_variables,
+    expand_path,
+)
 from crossfold.config.figures import FiguresConfig
 from crossfold.config.models import ModelConfig
 from crossfold.config.statistics import ALL_MODELS, ComparedRun, StatisticsConfig
@@ -52,9 +58,30 @@ class Config(Section):
         if epoch and int(epoch) not in kept:
             raise CrossfoldError(
                 f"{run}: models.{name}.training keeps no checkpoint of epoch {epoch}",
-                remedy=f"choose one of {', '.join(map(str, kept))}, or set `checkpoint_every`",
+                remedy=f"choose one of {', '.join(map(str, kept))}, or set `training.checkpoints`",
             )
         return int(epoch or kept[-1])
+
+    def tested_runs(self, name: str) -> dict[int, str]:
+        """Return the run of each epoch that is tested: the model itself for the last one."""
+        epochs = self.model(name).tested_epochs
+        return {epoch: f"{name}@{epoch}" for epoch in epochs[:-1]} | {epochs[-1]: name}
+
+    def hook_of(self, name: str) -> str:
+        """Return the import path of what is called when everything of a model is made.
+
+        Raises
+        ------
+        CrossfoldError
+            If the model names nothing.
+        """
+        hook = self.model(name).hooks.post_cross_validation
+        if hook is None:
+            raise CrossfoldError(
+                f"models.{name}.hooks.post_cross_validation: names no function to call",
+                remedy="name one, such as my_lab.hooks:notify",
+            )
+        return hook
 
     def require_test(self, name: str) -> None:
         """Refuse to make the ensemble of a model that has no test set.
@@ -89,13 +116,16 @@ class Config(Section):
         return self.figures.colour_of_runs(list(dict.fromkeys([*self.models, *others])))
 
     def dataset_is_here(self, name: str) -> bool:
-        """Say whether a dataset is synthetic, imported already, or its source folder exists."""
+        """Say whether a dataset is synthetic, imported already, or its source is within reach."""
         if Path(paths.DATASET.format(dataset=name)).is_file():
             return True
         section = self.datasets[name]
         if isinstance(section, PhantomDataset):
             return True
         try:
+            if isinstance(section, DvcDataset):
+                check_variables(section.url or "", f"datasets.{name}.url")
+                return True
             return expand_path(section.path, name).is_dir()
         except CrossfoldError:
             return False

@@ -20,7 +20,8 @@ _OF_EVERY_MODEL = {
     },
     "base": {
         "type": "string",
-        "description": "Model whose configuration this one starts from.",
+        "description": "Model whose configuration this one starts from, or one that comes with "
+        "Crossfold, such as innereye.ProstateBase.",
     },
 }
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from crossfold.config.base import Section
+from crossfold.config.functions import FunctionConfig
 
 
 def _as_ids(value: Any) -> Any:
@@ -71,7 +72,7 @@ class SplitsConfig(Section):
     never moves another one into or out of the test set. With two folds or more, everyone
     outside the test set is validated once, and whoever `val` names is one of them. Naming `train`
     limits the model to the subjects that `train`, `val` and `test` name: nothing is left for a
-    proportion to draw from.
+    proportion to draw from. A `function` takes the place of `train`, `val` and `test`.
     """
 
     folds: int = Field(default=5, ge=1)
@@ -86,11 +87,27 @@ class SplitsConfig(Section):
     """Subjects or institutions to leave out; an institution's other uses yield to it."""
     seed: int = 0
     """Seed of the hash that draws test set and folds."""
+    function: FunctionConfig | None = None
+    """A function of your own that divides the subjects. It is given a table of them, and says of
+    each: test, train, or the number of the fold in which it is validated. `test: 0` says that it
+    names no test subject."""
 
     @property
     def has_test(self) -> bool:
         """Whether a test set is asked for."""
         return bool(self.test)
+
+    @model_validator(mode="after")
+    def _function_divides_alone(self) -> SplitsConfig:
+        if self.function is not None:
+            for key in ("train", "val"):
+                if getattr(self, key) is not None:
+                    raise ValueError(
+                        f"`{key}` and `function` both say who is who; remove one of them"
+                    )
+            if not isinstance(self.test, float):
+                raise ValueError("`test` and `function` both name the test set; remove one of them")
+        return self
 
     @model_validator(mode="after")
     def _selectors_agree(self) -> SplitsConfig:

@@ -1,8 +1,8 @@
 """From source images to the arrays that all folds of a model map into memory.
 
 Done once per dataset and model: reorientation to RAS, resampling, intensity normalisation. Air, and
-what lies outside an image, is 0 on the scale of `ct_window` and `percentile`; with `z_score` 0 is
-the mean of the image.
+what lies outside an image, is 0 on the scale of `ct_window` and `percentile` (unless they have
+another `output_range`); with `z_score` 0 is the mean of the image.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from crossfold.config.preprocessing import CtWindow, PercentileRange, PreprocessingConfig, ZScore
+from crossfold.config.preprocessing import PreprocessingConfig
 from crossfold.data.dataset import Dataset
+from crossfold.data.normalisation import HISTOGRAM_COLUMNS, histogram, normalise
 from crossfold.data.resampling import resample, resample_labels, resampled_shape
-from crossfold.images import atomic_directory, ras_geometry, read_header
+from crossfold.errors import CrossfoldError
+from crossfold.images import atomic_directory, atomic_path, ras_geometry, read_header
 from crossfold.parallel import map_subjects
 from crossfold.paths import subject_file
 
-IMAGE, LABELS, VOXELS = ".image.npy", ".labels.npy", ".voxels.npy"
+IMAGE, LABELS, VOXELS, MASK = ".image.npy", ".labels.npy", ".voxels.npy", ".mask.npy"
 VOXELS_PER_STRUCTURE = 1000
 AUTO_PATCH_VOXELS = 65_536
 
@@ -80,13 +83,15 @@ def preprocess_dataset(
     images: Sequence[str],
     structures: Sequence[str],
     config: PreprocessingConfig,
+    intensities: Path | None = None,
     workers: int = 1,
 ) -> Plan:
     """Write the arrays of every subject and the plan; the directory appears whole or not at all.
 
     For each subject: `<subject>.image.npy` float16 (channel, x, y, z), `<subject>.labels.npy` uint8
     (x, y, z), `<subject>.voxels.npy` int32 (structure, draw, axis): voxels drawn at random from
-    each structure, -1 where it is absent.
+    each structure, -1 where it is absent. With `config.mask`, those voxels lie in the mask, which
+    is kept as `<subject>.mask.npy`, bool (x, y, z).
 
     Parameters
     ----------
@@ -102,6 +107,8 @@ def preprocess_dataset(
         Channels of the dataset.
     config
         Grid and intensities.
+    intensities
+        Table to write: the histograms of every subject before and after normalisation.
     workers
         Number of processes.
     """
@@ -122,11 +129,16 @@ def preprocess_dataset(
             config=config,
             spacing_mm=wanted,
         )
-        digests = map_subjects(prepare, subjects, workers=workers, title="preprocess")
+        prepared = map_subjects(prepare, subjects, workers=workers, title="preprocess")
+        digests = [digest for digest, _ in prepared]
         x_mm, y_mm, z_mm = _target_mm(median_mm, wanted)
         x, y, z = (int(size) for size in np.median(shapes, axis=0))
         plan = Plan((x_mm, y_mm, z_mm), (x, y, z), dict(zip(subjects, digests, strict=True)))
         plan.write(directory)
+    if intensities is not None:
+        table = pd.concat([histograms for _, histograms in prepared], ignore_index=True)
+        with atomic_path(intensities) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
     return plan
 
 
@@ -151,64 +163,74 @@ def _preprocess_subject(
     structures: tuple[str, ...],
     config: PreprocessingConfig,
     spacing_mm: Sequence[float | None],
-) -> str:
-    """Write the arrays of one subject and return their digest."""
-    array = np.stack(
-        [preprocess_image(dataset, subject, channel, config, spacing_mm) for channel in images]
-    )
+) -> tuple[str, pd.DataFrame]:
+    """Write the arrays of one subject; return their digest and the histograms of its images."""
+    before: list[NDArray] = [_on_grid(dataset, subject, name, spacing_mm) for name in images]
+    shape = before[0].shape
+    mask = None
+    if config.mask is not None:
+        source = dataset.label_map(subject, [config.mask]).to_ras()
+        mask = resample_labels(source.array, shape, 1).astype(bool)
+    after: list[NDArray] = [
+        _normalised(array, config, mask, subject=subject, channel=channel)
+        for channel, array in zip(images, before, strict=True)
+    ]
     source = dataset.label_map(subject, structures).to_ras()
-    labels = resample_labels(source.array, array.shape[1:], len(structures))
+    labels = resample_labels(source.array, shape, len(structures))
+    inside = labels if mask is None else np.where(mask, labels, 0)
     arrays: dict[str, NDArray] = {
-        IMAGE: array,
+        IMAGE: np.stack(after),
         LABELS: labels,
-        VOXELS: _draw_voxels(labels, len(structures), seed=subject),
+        VOXELS: _draw_voxels(inside, len(structures), seed=subject),
     }
+    if mask is not None:
+        arrays[MASK] = mask
     digest = hashlib.sha256()
     for suffix, content in arrays.items():
         np.save(subject_file(directory, subject, suffix), content)
         digest.update(np.ascontiguousarray(content).data)
-    return digest.hexdigest()
+    histograms = [
+        histogram(array).assign(subject=subject, channel=channel, stage=stage)
+        for stage, arrays_of_stage in (("before", before), ("after", after))
+        for channel, array in zip(images, arrays_of_stage, strict=True)
+    ]
+    return digest.hexdigest(), pd.concat(histograms, ignore_index=True)[HISTOGRAM_COLUMNS]
 
 
-def preprocess_image(
-    dataset: Dataset,
-    subject: str,
-    channel: str,
-    config: PreprocessingConfig,
-    spacing_mm: Sequence[float | None],
-) -> NDArray[np.float16]:
-    """Return one channel of a subject on the training grid, (x, y, z), RAS, normalised."""
+def _on_grid(
+    dataset: Dataset, subject: str, channel: str, spacing_mm: Sequence[float | None]
+) -> NDArray[np.float32]:
+    """Return one channel of a subject on the training grid, (x, y, z), RAS."""
     image = dataset.image(subject, channel).to_ras()
     target = _target_mm(image.spacing_mm, spacing_mm)
-    array = resample(image.array, resampled_shape(image.array.shape, image.spacing_mm, target))
-    return normalise(array, config.normalisation_of(channel)).astype(np.float16)
+    return resample(image.array, resampled_shape(image.array.shape, image.spacing_mm, target))
 
 
-def normalise(
-    array: NDArray[np.float32], method: ZScore | CtWindow | PercentileRange
-) -> NDArray[np.float32]:
-    """Normalise the intensities of an image.
-
-    Parameters
-    ----------
-    array
-        (x, y, z).
-    method
-        One of the sections under `preprocessing.normalisation`.
-    """
-    match method:
-        case CtWindow(level=level, window=window):
-            low, high = level - window / 2, level + window / 2
-            scaled = (array.clip(low, high) - low) / window
-        case PercentileRange(percentiles=percentiles):
-            low, high = np.percentile(array, percentiles)
-            scaled = (array.clip(low, high) - low) / max(high - low, 1e-8)
-        case ZScore(clip_percentiles=percentiles):
-            if percentiles is not None:
-                array = array.clip(*np.percentile(array, percentiles))
-            mean, deviation = array.mean(dtype=np.float64), array.std(dtype=np.float64)
-            scaled = (array - mean) / max(deviation, 1e-8)
-    return scaled.astype(np.float32, copy=False)
+def _normalised(
+    array: NDArray[np.float32],
+    config: PreprocessingConfig,
+    mask: NDArray[np.bool_] | None,
+    *,
+    subject: str,
+    channel: str,
+) -> NDArray[np.float16]:
+    """Return an image as training reads it, or say what is wrong with it."""
+    method = config.normalisation_of(channel)
+    try:
+        with np.errstate(over="ignore"):
+            values = normalise(array, method, mask).astype(np.float16)
+    except ValueError as error:
+        raise CrossfoldError(
+            f"subject {subject}, preprocessing.mask: {config.mask}: {error}",
+            remedy="mend the mask, or leave the subject out",
+        ) from error
+    if not np.isfinite(values).all():
+        raise CrossfoldError(
+            f"subject {subject}, image {channel}: values that are not numbers, or beyond ±65504, "
+            f"after preprocessing.normalisation: {method.method}",
+            remedy="mend the image, or choose a method that maps it to a range",
+        )
+    return values
 
 
 def _draw_voxels(labels: NDArray[np.uint8], count: int, *, seed: str) -> NDArray[np.int32]:

@@ -163,12 +163,12 @@ class Splits:
         for first, second in combinations(ROLES, 2):
             both = getattr(fold, first) & getattr(fold, second)
             if both:
-                raise _invalid(f"{_listed(both)} in both {first} and {second} of fold {number}")
+                raise _invalid(f"{listed(both)} in both {first} and {second} of fold {number}")
         divided = fold.train | fold.val | fold.test
         if divided != self._everyone:
             raise _invalid(
                 f"without a role in fold {number}, or with a role and no group: "
-                f"{_listed(divided ^ self._everyone)}"
+                f"{listed(divided ^ self._everyone)}"
             )
         if not fold.train:
             raise _invalid(
@@ -192,13 +192,13 @@ class Splits:
         for number, fold in enumerate(self.divisions):
             if fold.test != test:
                 raise _invalid(
-                    f"the test sets of folds 0 and {number} differ: {_listed(fold.test ^ test)}"
+                    f"the test sets of folds 0 and {number} differ: {listed(fold.test ^ test)}"
                 )
         if len(self.divisions) > 1:
             validated = Counter(name for fold in self.divisions for name in fold.val)
             wrong = {name for name in self._everyone - test if validated[name] != 1}
             if wrong:
-                raise _invalid(f"not validated exactly once: {_listed(wrong)}")
+                raise _invalid(f"not validated exactly once: {listed(wrong)}")
 
 
 def make_splits(subjects: pd.DataFrame, config: SplitsConfig) -> Splits:
@@ -223,8 +223,8 @@ def make_splits(subjects: pd.DataFrame, config: SplitsConfig) -> Splits:
         If a named subject or institution is unknown or claimed twice, a selector tears a group
         apart, there are fewer groups than folds, or a set that was asked for is empty.
     """
-    members = _members(subjects)
-    excluded = _select(members, "exclude", config.exclude)
+    members = members_of(subjects)
+    excluded = select(members, "exclude", config.exclude)
     named = _named_roles(members, excluded, config)
     kept = {member.subject for member in members} - excluded if config.train is None else named
     members = tuple(member for member in members if member.subject in kept)
@@ -244,7 +244,7 @@ def make_splits(subjects: pd.DataFrame, config: SplitsConfig) -> Splits:
     return Splits(members, tuple(Fold(everyone - val, val, test) for val in validations))
 
 
-def _members(subjects: pd.DataFrame) -> tuple[Member, ...]:
+def members_of(subjects: pd.DataFrame) -> tuple[Member, ...]:
     """The subjects sorted by name, so that the order of the rows cannot matter."""
     missing = [column for column in _MEMBER if column not in subjects]
     if missing:
@@ -254,7 +254,7 @@ def _members(subjects: pd.DataFrame) -> tuple[Member, ...]:
     return tuple(Member(name, group or name, institution) for name, group, institution in rows)
 
 
-def _select(
+def select(
     members: tuple[Member, ...], key: str, selector: float | tuple[str, ...] | Institutions | None
 ) -> frozenset[str]:
     """Subjects that a selector names; a proportion names nobody."""
@@ -278,7 +278,7 @@ def _named_roles(
     claims: dict[str, Role] = {}
     for role in ROLES:
         selector = getattr(config, role)
-        chosen = _select(members, role, selector)
+        chosen = select(members, role, selector)
         if isinstance(selector, Institutions):
             chosen -= excluded
         _refuse_double_claim(chosen & excluded, role, "exclude")
@@ -288,7 +288,7 @@ def _named_roles(
             )
         if not chosen and isinstance(selector, Institutions):
             raise CrossfoldError(
-                f"splits.{role}: {_listed(selector.institutions)}: all subjects are excluded",
+                f"splits.{role}: {listed(selector.institutions)}: all subjects are excluded",
                 remedy=f"exclude fewer, or remove splits.{role}",
             )
         claims |= dict.fromkeys(chosen, role)
@@ -368,7 +368,7 @@ def _uniform(seed: int, purpose: str, group: str) -> float:
 def _refuse_repeats(subjects: Iterable[str]) -> None:
     repeated = {name for name, count in Counter(subjects).items() if count > 1}
     if repeated:
-        raise _invalid(f"more than one row, group or institution for {_listed(repeated)}")
+        raise _invalid(f"more than one row, group or institution for {listed(repeated)}")
 
 
 def _refuse_unknown(key: str, kind: str, names: Iterable[str], known: set[str]) -> None:
@@ -384,12 +384,12 @@ def _refuse_unknown(key: str, kind: str, names: Iterable[str], known: set[str]) 
 def _refuse_double_claim(names: Iterable[str], key: str, other: str) -> None:
     if names:
         raise CrossfoldError(
-            f"splits: {_listed(names)} named by both `{other}` and `{key}`",
+            f"splits: {listed(names)} named by both `{other}` and `{key}`",
             remedy="remove each from one of them",
         )
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
     """The first ten names, sorted, and how many more there are."""
     names = sorted(names)
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""

@@ -24,6 +24,7 @@ def validate_dataset(
     *,
     images: Sequence[str],
     structures: Sequence[str],
+    mask: str | None = None,
     checks: ChecksConfig,
     workers: int,
 ) -> DatasetReport:
@@ -35,6 +36,8 @@ def validate_dataset(
         The dataset's table, beside the folder of its images.
     images, structures
         Channels that a model needs.
+    mask
+        Channel of the inside of the body, where a model has one.
     checks
         How strict to be.
     workers
@@ -52,12 +55,14 @@ def validate_dataset(
     """
     table = read_table(dataset_csv)
     subjects = list(dict.fromkeys(table["subject"]))
-    problems = list(_dataset_problems(table, [*images, *structures]))
+    named = {*images, *structures}
+    read_as_images = [*images, *([mask] if mask and mask not in named else [])]
+    problems = list(_dataset_problems(table, [*read_as_images, *structures]))
     known = set(table["channel"])
     inspect = partial(
         inspect_subject,
         folder=dataset_csv.parent,
-        images=[channel for channel in images if channel in known],
+        images=[channel for channel in read_as_images if channel in known],
         structures=[channel for channel in structures if channel in known],
         checks=checks,
     )
@@ -70,7 +75,7 @@ def validate_dataset(
     problems += _absent_structures(findings, structures)
     for finding in findings:
         problems += finding.problems
-    problems += _duplicate_images(findings)
+    problems += _duplicate_images(findings, images)
     problems += _spacing_outliers(findings, checks.spacing_factor)
     return DatasetReport(tuple(subjects), tuple(problems), checks.on_problem)
 
@@ -96,11 +101,18 @@ def _absent_structures(
             yield Problem("", "error", "absent_structure", structure, "", message)
 
 
-def _duplicate_images(findings: Sequence[SubjectFindings]) -> Iterator[Problem]:
-    """Report the later subject of each pair that shares an image, so that the first stays."""
+def _duplicate_images(
+    findings: Sequence[SubjectFindings], images: Sequence[str]
+) -> Iterator[Problem]:
+    """Report the later subject of each pair that shares an image, so that the first stays.
+
+    Masks may well be the same.
+    """
     first_subject: dict[str, str] = {}
     for finding in findings:
         for channel, digest in finding.image_digests.items():
+            if channel not in images:
+                continue
             first = first_subject.setdefault(digest, finding.subject)
             if first != finding.subject:
                 message = f"the voxels are the same as those of subject {first}"

@@ -27,6 +27,9 @@ SUMMARY_COLUMNS = [
     *("ci_statistic", "ci_low", "ci_high", "ci_method", "n_resamples", "seed"),
 ]
 
+HEADLINE = ("dice", "nsd", "hd95_mm")
+"""Metrics of `headline`."""
+
 _MIN_SUBJECTS_FOR_INTERVAL = 10
 # Stands for inf where numpy would compute inf - inf; its square is still finite.
 _HUGE = 1e100
@@ -83,6 +86,31 @@ def summarise_metrics(frame: pd.DataFrame, config: StatisticsConfig) -> pd.DataF
         .fillna({"ci_method": "none", "n_resamples": 0})
     )
     return summary.assign(seed=config.seed).astype({"n_resamples": int})[SUMMARY_COLUMNS]
+
+
+def headline(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, float | str]]]:
+    """Pick the numbers that `dvc metrics` shows and compares.
+
+    Parameters
+    ----------
+    summary
+        As `summarise_metrics` returns it.
+
+    Returns
+    -------
+    dict
+        By split (val: all subjects out of fold; test: the ensemble), structure and metric of
+        `HEADLINE`: the mean of ratios, the median of distances, in which a failure is "inf".
+    """
+    numbers: dict[str, dict[str, dict[str, float | str]]] = {}
+    chosen = summary["fold"].isin(["pooled", "ensemble"]) & summary["metric"].isin(HEADLINE)
+    for row in summary[chosen].to_dict("records"):
+        number = float(row["mean"] if row["unit"] == "1" else row["median"])
+        if not np.isnan(number):
+            metrics = numbers.setdefault(row["split"], {}).setdefault(row["structure"], {})
+            # JSON knows no infinity.
+            metrics[row["metric"]] = float(f"{number:.6g}") if np.isfinite(number) else "inf"
+    return numbers
 
 
 def _summarise_structure(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,10 +1,9 @@
-"""Checkpoints that describe themselves, and the state that lets training continue."""
+"""Checkpoints that describe themselves."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
+import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,12 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from crossfold import __version__
 from crossfold.errors import CrossfoldError
 from crossfold.images import atomic_path
+from crossfold.learning import STAGE_VERSION
 from crossfold.learning.networks import Triple, build_network, divisor_of
 
 
@@ -51,14 +52,20 @@ class NetworkCard:
     @property
     def divisor(self) -> Triple:
         """Multiple of voxels per axis that the network needs."""
-        return divisor_of(self.arguments)
+        return divisor_of(self.target, self.arguments)
 
 
 def save_checkpoint(path: Path, network: nn.Module, card: NetworkCard, *, epoch: int) -> None:
-    """Write weights and card as one safetensors file."""
-    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    """Write weights, card and the version of the code as one safetensors file."""
+    weights = {name: value.contiguous() for name, value in distinct_tensors(network).items()}
+    about = {
+        "card": asdict(card),
+        "epoch": epoch,
+        "version": __version__,
+        "stage_version": STAGE_VERSION,
+    }
     # One entry only: safetensors writes several in random order, and files have to be repeatable.
-    metadata = {"crossfold": json.dumps({"card": asdict(card), "epoch": epoch})}
+    metadata = {"crossfold": json.dumps(about)}
     with atomic_path(path) as temporary:
         safetensors.torch.save_file(weights, temporary, metadata)
 
@@ -69,55 +76,81 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, NetworkCard]:
     Raises
     ------
     CrossfoldError
-        If there is no such checkpoint, or it is damaged.
+        If there is no such checkpoint, or it is damaged, or its network has changed since.
     """
     if not path.is_file():
         have = ", ".join(sorted(file.stem for file in path.parent.glob("*.safetensors"))) or "none"
         raise CrossfoldError(
             f"{path}: no such checkpoint", remedy=f"choose an epoch that was kept: {have}"
         )
+    weights, card = read_weights(path)
+    if card is None:
+        raise CrossfoldError(
+            f"{path}: not a checkpoint of Crossfold (it does not name its network)",
+            remedy="start a training from it: `init_from: {file: …}`",
+        )
+    network = card.build()
+    try:
+        missing, unexpected = network.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise CrossfoldError(
+            f"{path}: its weights do not fit {card.target} ({error})",
+            remedy="use the version of that network that it was trained with",
+        ) from error
+    odd = [*unexpected, *(set(missing) & set(distinct_tensors(network)))]
+    if odd:
+        raise CrossfoldError(
+            f"{path}: its weights do not fit {card.target}, such as {odd[0]}",
+            remedy="use the version of that network that it was trained with",
+        )
+    return network.eval(), card
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], NetworkCard | None]:
+    """Read a safetensors file, which cannot run code; the card is that of Crossfold's own files.
+
+    Raises
+    ------
+    CrossfoldError
+        If it is damaged, or something else.
+    """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            card = NetworkCard(**json.loads(file.metadata()["crossfold"])["card"])
-        weights = safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+            about = (file.metadata() or {}).get("crossfold")
+            card = NetworkCard(**json.loads(about)["card"]) if about else None
+        return safetensors.torch.load_file(path), card
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CrossfoldError(
             f"{path}: not a checkpoint of Crossfold ({error})",
             remedy="delete it; the next run trains the fold again",
         ) from error
-    network = card.build()
-    network.load_state_dict(weights)
-    return network.eval(), card
 
 
-class TrainingState:
-    """What training needs to continue after it was killed, saved at the end of every epoch.
+def distinct_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Return weights and buffers by name, each once: DynUNet of MONAI has layers of two names."""
+    distinct: dict[Any, tuple[str, Tensor]] = {}
+    for name, value in network.state_dict().items():
+        identity = (value.data_ptr(), value.shape) if value.numel() else name
+        distinct.setdefault(identity, (name, value))
+    return dict(distinct.values())
 
-    Parameters
-    ----------
-    parent
-        The state directory of a model and fold.
-    identity
-        Everything that training depends on: a training of another identity has a directory of its
-        own, so that the two never mix.
+
+def read_pickle(path: Path, *, remedy: str) -> Any:
+    """Read a file of `torch.save` that holds tensors and plain values; anything else is refused.
+
+    A pickle can run any code. Nothing in Crossfold reads one in another way than this.
+
+    Raises
+    ------
+    CrossfoldError
+        If it holds something else, or is damaged.
     """
-
-    def __init__(self, parent: Path, identity: dict[str, Any]) -> None:
-        text = json.dumps(identity, sort_keys=True)
-        self.directory = parent / hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.path = self.directory / "state.pt"
-
-    def save(self, state: dict[str, Any]) -> None:
-        """Save the state, whole or not at all, in place of the one before."""
-        with atomic_path(self.path) as temporary:
-            torch.save(state, temporary)
-
-    def load(self) -> dict[str, Any] | None:
-        """Return the last state of this training, or None where there is none."""
-        if not self.path.is_file():
-            return None
-        return torch.load(self.path, map_location="cpu", weights_only=True)
-
-    def clear(self) -> None:
-        """Forget the state: the training has ended and its checkpoints are whole."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it is empty"
+        raise CrossfoldError(
+            f"{path}: refused, because it is damaged or holds more than tensors and plain values "
+            f"({reason})",
+            remedy=remedy,
+        ) from error

@@ -6,6 +6,8 @@ import contextlib
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from crossfold.errors import CrossfoldError
 
@@ -46,8 +48,18 @@ def computes_in_bf16(precision: str, device: torch.device) -> bool:
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Return the context in which the network is called."""
+    if precision == "fp16":
+        return torch.autocast(device.type, torch.float16)
     enabled = computes_in_bf16(precision, device)
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Copy an array to a device; a GPU fetches it while the processor goes on."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def prepare_process(threads: int) -> None:

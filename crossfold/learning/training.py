@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +19,36 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from crossfold.config.diagnostics import DiagnosticsConfig
 from crossfold.config.learning import NetworkConfig, TrainingConfig
 from crossfold.data.preprocessing import Plan
 from crossfold.errors import CrossfoldError
-from crossfold.images import atomic_directory, atomic_path
+from crossfold.images import atomic_directory
 from crossfold.learning import STAGE_VERSION
 from crossfold.learning.augmentation import Augmenter, draw_augmentation
-from crossfold.learning.checkpoints import NetworkCard, TrainingState, save_checkpoint
-from crossfold.learning.devices import autocast, prepare_process, select_device
-from crossfold.learning.losses import dice_cross_entropy, hard_dice
+from crossfold.learning.checkpoints import NetworkCard, save_checkpoint
+from crossfold.learning.compilation import compiled
+from crossfold.learning.devices import autocast, prepare_process, select_device, to_device
+from crossfold.learning.history import History
+from crossfold.learning.initial import REPORT, InitialWeights
+from crossfold.learning.losses import hard_dice, make_loss
 from crossfold.learning.machine import Meter
-from crossfold.learning.networks import first_stride, network_arguments, pad_to_network
+from crossfold.learning.networks import (
+    centre_crop,
+    first_stride,
+    heads_of,
+    network_arguments,
+    pad_to_network,
+)
+from crossfold.learning.optimisation import Optimisation, learning_rate
+from crossfold.learning.recovery import TrainingState
 from crossfold.learning.sampling import CropSampler
-from crossfold.paths import checkpoint
+from crossfold.learning.watching import Watch
+from crossfold.paths import best_checkpoint, checkpoint
 
 logger = logging.getLogger(__name__)
 
 VALIDATION_BATCHES = 4
-# A step is left out when its gradient is not finite; this many in a row end the training.
-MOST_SKIPPED_STEPS = 20
-TRAINING_COLUMNS = ["epoch", "phase", "metric", "value", "lr", "seconds"]
 
 
 def train_fold(
@@ -57,6 +66,10 @@ def train_fold(
     machine: Path,
     state_directory: Path,
     threads: int = 1,
+    initial: InitialWeights | None = None,
+    diagnostics: DiagnosticsConfig | None = None,
+    tensorboard: Path | None = None,
+    example_images: Path | None = None,
 ) -> None:
     """Train one fold and write its checkpoints, training.csv and machine.json.
 
@@ -81,6 +94,13 @@ def train_fold(
         Where the state of a running training lies.
     threads
         Threads of the processor to use.
+    initial
+        Weights to start from instead of random ones; what became of each tensor is written beside
+        the checkpoints.
+    diagnostics
+        Section `diagnostics`.
+    tensorboard, example_images
+        Directories of event files and of example crops to write.
 
     Raises
     ------
@@ -93,28 +113,47 @@ def train_fold(
     identity = {
         "version": STAGE_VERSION,
         "card": asdict(card),
-        "training": config.model_dump(mode="json", exclude={"device"}),
         "fold": fold,
         "subjects": {name: plan.digests[name] for name in subjects},
         "validation_subjects": {name: plan.digests[name] for name in validation_subjects},
     }
-    state = TrainingState(state_directory, identity)
-    run = _Training(preprocessed, subjects, validation_subjects, card, config, fold)
+    if initial:
+        identity["init_from"] = initial.digests()
+    state = TrainingState(state_directory, identity, config)
+    saved = state.load()
+    if saved:
+        config = config.model_copy(update={"extended_from": tuple(saved["extended_from"])})
+    run = _Training(preprocessed, subjects, validation_subjects, card, config, fold, initial)
     meter = Meter(run.device, threads)
-    with atomic_directory(checkpoints) as directory:
-        run.resume(state)
+    if saved:
+        run.resume(saved)
+    with atomic_directory(checkpoints) as directory, run.watched(state, diagnostics) as watch:
         for epoch in run.epochs():
             run.train_epoch(epoch)
             if epoch in config.checkpoint_epochs:
                 # Kept in the state directory first: a killed run must not lose them.
                 save_checkpoint(checkpoint(state.directory, epoch), run.result, card, epoch=epoch)
+            if epoch == run.best_epoch:
+                save_checkpoint(best_checkpoint(state.directory), run.result, card, epoch=epoch)
             state.save(run.state_dict())
+            # `crossfold monitor` draws the curves of what is under way from it.
+            run.history.write(state.directory / history.name)
+            watch.epoch(epoch, run.history.frame())
         for epoch in config.checkpoint_epochs:
             shutil.copyfile(checkpoint(state.directory, epoch), checkpoint(directory, epoch))
-    with atomic_path(history) as temporary:
-        run.history().to_csv(temporary, index=False, float_format="%.6g")
-    meter.write(machine, continued_after_epoch=run.continued_after)
-    state.clear()
+        if run.best_epoch:
+            shutil.copyfile(best_checkpoint(state.directory), best_checkpoint(directory))
+        if run.init_report is not None:
+            run.init_report.to_csv(directory / REPORT, index=False)
+    run.history.write(history)
+    watch.keep(tensorboard, example_images)
+    meter.write(
+        machine,
+        resources=watch.resources,
+        continued_after_epoch=run.continued_after,
+        extended_from=[*config.extended_from],
+    )
+    state.finish()
 
 
 def make_card(
@@ -151,42 +190,62 @@ class _Training:
         card: NetworkCard,
         config: TrainingConfig,
         fold: int,
+        initial: InitialWeights | None = None,
     ) -> None:
         self.card, self.config, self.seed = card, config, config.seed + fold
         self.fold = fold
         self.device = select_device(config.device)
-        self.coarsening = first_stride(card.arguments)
+        self.coarsening = first_stride(card.target, card.arguments)
         torch.manual_seed(self.seed)
-        self.network = card.build().to(self.device)
-        self.average = copy.deepcopy(self.network) if config.ema_decay else None
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=config.learning_rate,
-            betas=(0.9, 0.99),
-            weight_decay=config.weight_decay,
-            fused=True,
+        self.network = card.build()
+        self.init_report = initial.load_into(self.network, card) if initial else None
+        self.network = self.network.to(self.device)
+        self.forward = compiled(self.network) if config.compile else self.network
+        self.loss = make_loss(config)
+        self.optimisation = Optimisation(self.network, config, self.device)
+        size = card.patch_size
+        sampler = partial(
+            CropSampler,
+            preprocessed,
+            size=size,
+            foreground=config.foreground,
+            class_weights=config.sampling.weights(card.structures),
         )
-        size, foreground = card.patch_size, config.foreground
-        self.sampler = CropSampler(preprocessed, subjects, size=size, foreground=foreground)
-        self.validation = (
-            CropSampler(preprocessed, validation_subjects, size=size, foreground=foreground)
-            if validation_subjects
-            else None
-        )
+        self.sampler = sampler(subjects)
+        self.validation = sampler(validation_subjects) if validation_subjects else None
         self.augmenter = Augmenter(
             config.augmentation,
             patch_size=size,
             spacing_mm=card.spacing_mm,
             structures=card.structures,
         )
+        if config.checkpoints.keep_best and self.validation is None:
+            raise CrossfoldError(
+                f"training.checkpoints.keep_best: fold {fold} has no validation subjects",
+                remedy="set it to false, or raise splits.folds",
+            )
+        self.history = History(card.structures)
         self.done = self.continued_after = 0
-        self.skipped_in_a_row = 0
-        self.rows: list[tuple[int, str, str, float, float, float]] = []
+        self.best_epoch, self.best_dice = 0, -math.inf
 
     @property
     def result(self) -> nn.Module:
         """The network that is saved: the moving average where there is one."""
-        return self.network if self.average is None else self.average
+        return self.optimisation.result
+
+    def watched(self, state: TrainingState, config: DiagnosticsConfig | None) -> Watch:
+        """Begin to look at the training."""
+        self.watch = Watch(
+            state.directory,
+            fold=self.fold,
+            epochs=self.config.epochs,
+            card=self.card,
+            coarsening=self.coarsening,
+            history=self.history.frame(),
+            device=self.device,
+            config=config or DiagnosticsConfig(),
+        )
+        return self.watch
 
     def epochs(self) -> Iterable[int]:
         """Yield the epochs that are left, with a progress bar."""
@@ -197,16 +256,20 @@ class _Training:
             total=self.config.epochs,
             desc=f"train fold {self.fold}",
             unit="epoch",
+            disable=None,  # a log file is no terminal
         )
         return self.progress
 
     def train_epoch(self, epoch: int) -> None:
         """Take the steps of one epoch and, now and then, measure on validation crops."""
-        started, losses, scores, skipped = time.perf_counter(), [], [], 0
+        losses, scores, skipped = [], [], 0
+        self.history.start(epoch, self._rate_after(epoch))
         self.network.train()
         per_epoch = self.config.iterations_per_epoch
         steps = range((epoch - 1) * per_epoch, epoch * per_epoch)
-        for step, (images, labels, subjects) in zip(steps, self._batches(steps), strict=True):
+        batches = self.watch.batches(steps, self._batches(steps))
+        for step, (images, labels, subjects) in zip(steps, batches, strict=True):
+            self.history.see(labels)
             loss, logits, target = self._step(step, images, labels)
             if not math.isfinite(loss):
                 raise CrossfoldError(
@@ -215,12 +278,14 @@ class _Training:
                     "state directory",
                     remedy="look at these images, or lower training.learning_rate",
                 )
-            skipped += self.skipped_in_a_row > 0
+            skipped += self.optimisation.skipped_in_a_row > 0
             losses.append(loss)
             if step == steps[-1]:
                 scores = hard_dice(logits, target).tolist()
-        self._record(epoch, "train", np.mean(losses), scores, started)
-        self._add(epoch, "train", "skipped_steps", skipped, started)
+                self.watch.example(epoch, self.seen, target, logits, subjects)
+        self.history.record("train", np.mean(losses), scores)
+        self.history.add("train", "skipped_steps", skipped)
+        self.history.add_voxels("train")
         if self.validation and (
             epoch % self.config.validate_every == 0 or epoch == self.config.epochs
         ):
@@ -242,128 +307,90 @@ class _Training:
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         """Make the batch of a step: a function of seed and step alone."""
+        lap = self.watch.laps(step)
         random = np.random.default_rng([self.seed, step])
         generator = torch.Generator(self.device).manual_seed(int(random.integers(2**62)))
         count = self.config.batch_size
         crops = self.sampler.draw(random, count, self.augmenter.margin)
+        lap("reading crops")
         drawn = draw_augmentation(self.config.augmentation, random, count)
-        images = torch.from_numpy(crops.images).to(self.device)
-        labels = torch.from_numpy(crops.labels).to(self.device)
+        images = to_device(crops.images, self.device)
+        labels = to_device(crops.labels, self.device)
+        lap("moving them to the device")
         images, labels = self.augmenter(images, labels, drawn, generator)
+        lap("augmentation")
         return images, labels, crops.subjects
 
     def _step(self, step: int, images: Tensor, labels: Tensor) -> tuple[float, Tensor, Tensor]:
         """Take one optimisation step; return loss, logits and the labels they answer to."""
-        if step < self.config.half_resolution * self.config.iterations:
+        if step < self.config.half_resolution * self.config.planned_iterations(step):
             x, y, z = self.coarsening
             images = functional.avg_pool3d(pad_to_network(images, self.card.divisor), (x, y, z))
             labels = pad_to_network(labels, self.card.divisor)[:, ::x, ::y, ::z]
         images = pad_to_network(images, self.card.divisor)
         labels = pad_to_network(labels, self.card.divisor)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._learning_rate(step)
-        self.optimiser.zero_grad(set_to_none=True)
         with autocast(self.config.precision, self.device):
-            logits = self.network(images.contiguous(memory_format=torch.channels_last_3d))
-        loss = dice_cross_entropy(logits, labels, self.config.cross_entropy)
-        loss.backward()
-        self._update()
+            output = self.forward(images.contiguous(memory_format=torch.channels_last_3d))
+        heads = heads_of(output)
+        logits = heads[0][1]
+        labels, self.seen = (
+            centre_crop(array, logits.shape[2:]) for array in (labels, images[:, 0])
+        )
+        loss = sum(weight * self.loss(head, labels) for weight, head in heads)
+        assert isinstance(loss, Tensor)
+        self.optimisation.step(loss, step)
         return loss.item(), logits.detach(), labels
 
-    def _update(self) -> None:
-        """Step unless the gradient is not finite, which broken bf16 kernels can make it."""
-        parameters = list(self.network.parameters())
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
-        if torch.isfinite(norm):
-            self.optimiser.step()
-            self.skipped_in_a_row = 0
-            if self.average is not None:
-                self._average_weights()
-            return
-        self.skipped_in_a_row += 1
-        if self.skipped_in_a_row >= MOST_SKIPPED_STEPS:
-            raise CrossfoldError(
-                f"fold {self.fold}: {MOST_SKIPPED_STEPS} gradients in a row are not finite",
-                remedy="lower training.learning_rate, or set training.precision to fp32",
-            )
-
-    @torch.no_grad()
-    def _average_weights(self) -> None:
-        assert self.average is not None
-        decay = self.config.ema_decay
-        steps = self.optimiser.state[next(iter(self.network.parameters()))]["step"].item()
-        # Early weights are forgotten faster, or the average would start from noise.
-        weight = 1 - min(decay, (1 + steps) / (10 + steps))
-        current = self.network.state_dict()
-        for name, value in self.average.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(current[name], weight)
-            else:
-                value.copy_(current[name])
-
-    def _learning_rate(self, step: int) -> float:
-        """One cycle (Smith 2018, arXiv 1803.09820): linear rise, cosine fall to zero."""
-        total = self.config.iterations
-        rise = max(1, round(self.config.warmup * total))
-        if step < rise:
-            return self.config.learning_rate * (step + 1) / rise
-        fall = (step - rise) / max(1, total - rise)
-        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * fall))
+    def _rate_after(self, epoch: int) -> float:
+        """Return the learning rate of the last step of an epoch."""
+        return learning_rate(self.config, epoch * self.config.iterations_per_epoch - 1)
 
     @torch.no_grad()
     def _validate(self, epoch: int) -> None:
         """Measure loss and Dice on the same crops of the validation subjects every time."""
         assert self.validation is not None
-        started, network = time.perf_counter(), self.result.eval()
+        self.history.start(epoch, self._rate_after(epoch))
+        network = self.result.eval()
         losses, scores = [], []
         for batch in range(VALIDATION_BATCHES):
             random = np.random.default_rng([self.seed, batch])
             crops = self.validation.draw(random, self.config.batch_size, [0, 0, 0])
-            images = pad_to_network(torch.from_numpy(crops.images), self.card.divisor)
-            labels = pad_to_network(torch.from_numpy(crops.labels), self.card.divisor)
-            images = images.to(self.device).contiguous(memory_format=torch.channels_last_3d)
-            labels = labels.to(self.device)
+            images = pad_to_network(to_device(crops.images, self.device), self.card.divisor)
+            images = images.contiguous(memory_format=torch.channels_last_3d)
+            labels = pad_to_network(to_device(crops.labels, self.device), self.card.divisor)
             with autocast(self.config.precision, self.device):
-                logits = network(images)
-            losses.append(dice_cross_entropy(logits, labels, self.config.cross_entropy).item())
+                _, logits = heads_of(network(images))[0]
+            labels = centre_crop(labels, logits.shape[2:])
+            losses.append(self.loss(logits, labels).item())
             scores.append(hard_dice(logits, labels).tolist())
-        present = pd.DataFrame(scores).mean().tolist()
-        self._record(epoch, "val", np.mean(losses), present, started)
-
-    def _record(
-        self, epoch: int, phase: str, loss: Any, scores: Sequence[float], started: float
-    ) -> None:
-        self._add(epoch, phase, "loss", float(loss), started)
-        for structure, score in zip(self.card.structures, scores, strict=True):
-            self._add(epoch, phase, f"dice_{structure}", score, started)
-
-    def _add(self, epoch: int, phase: str, metric: str, value: float, started: float) -> None:
-        rate = self._learning_rate(epoch * self.config.iterations_per_epoch - 1)
-        self.rows.append((epoch, phase, metric, value, rate, time.perf_counter() - started))
-
-    def history(self) -> pd.DataFrame:
-        """Return the table of the training so far."""
-        return pd.DataFrame(self.rows, columns=TRAINING_COLUMNS)
+        dice = pd.DataFrame(scores).mean()
+        self.history.record("val", np.mean(losses), dice.tolist())
+        # A structure that is in none of these crops says nothing.
+        if self.config.checkpoints.keep_best and dice.mean() > self.best_dice:
+            self.best_epoch, self.best_dice = epoch, float(dice.mean())
+            self.history.add("val", "best_dice", self.best_dice)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that has to be saved to continue after the last epoch."""
+        on_gpu = self.device.type == "cuda"
         return {
             "done": self.done,
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict() if self.average is not None else None,
-            "optimiser": self.optimiser.state_dict(),
-            "rows": self.rows,
+            "extended_from": self.config.extended_from,
+            "optimisation": self.optimisation.state_dict(),
+            "rows": self.history.rows,
+            "best": (self.best_epoch, self.best_dice),
+            # Batches need none of it; dropout does.
+            "random": torch.get_rng_state(),
+            "random_gpu": torch.cuda.get_rng_state(self.device) if on_gpu else None,
         }
 
-    def resume(self, state: TrainingState) -> None:
-        """Continue from a saved state where there is one."""
-        saved = state.load()
-        if saved is None:
-            return
+    def resume(self, saved: dict[str, Any]) -> None:
+        """Continue from a saved state."""
         self.done = self.continued_after = saved["done"]
-        self.rows = saved["rows"]
-        self.network.load_state_dict(saved["network"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        if self.average is not None:
-            self.average.load_state_dict(saved["average"])
+        self.history.rows = saved["rows"]
+        self.best_epoch, self.best_dice = saved["best"]
+        self.optimisation.load_state_dict(saved["optimisation"])
+        torch.set_rng_state(saved["random"])
+        if saved["random_gpu"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(saved["random_gpu"], self.device)
         logger.info("fold %d continues after epoch %d", self.fold, self.done)

@@ -26,6 +26,8 @@ class Entry:
         What sets it apart from other figures of the same module.
     needs_comparison
         Whether it is drawn only for models that are compared with another run.
+    needs_epochs
+        Whether it is drawn only for models with `test_epochs`.
     has_intervals
         Whether it computes intervals, and so needs to know their confidence.
     """
@@ -37,6 +39,7 @@ class Entry:
     caption: str
     options: Mapping[str, Any] = field(default_factory=dict)
     needs_comparison: bool = False
+    needs_epochs: bool = False
     has_intervals: bool = False
 
 
@@ -198,6 +201,24 @@ FIGURES: dict[str, Entry] = {
         TRAINING,
         "Learning curves",
         "Thin lines are folds, bold ones their mean; checkpoints, learning rate and time below.",
+    ),
+    "intensities": Entry(
+        "intensities",
+        ("intensities",),
+        DATA,
+        "Intensities before and after normalisation",
+        "One line per subject, the bold one their mean. On the right the lines should lie on each "
+        "other; an image apart from the others has been scaled differently.",
+    ),
+    "epochs": Entry(
+        "epochs",
+        ("epochs",),
+        TRAINING,
+        "Dice by epoch",
+        "Mean over subjects with its bootstrap interval at each of test_epochs and at the last "
+        "epoch, which is the model. The one with the highest mean Dice out of fold is marked; none "
+        "is chosen.",
+        needs_epochs=True,
     ),
     "flow": Entry(
         "flow",

@@ -1,9 +1,10 @@
-"""The ensemble of the folds: posteriors averaged, then one segmentation."""
+"""The ensemble of the folds: one posterior from all of theirs, then one segmentation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,17 +13,32 @@ from numpy.typing import NDArray
 from scipy.special import entr
 from tqdm import tqdm
 
+from crossfold.config.prediction import Aggregation, PostprocessingConfig
 from crossfold.errors import CrossfoldError
-from crossfold.images import (
-    POSTERIOR_SCALE,
-    Image,
-    atomic_directory,
-    read_posterior,
-    write_image,
-    write_posterior,
-)
+from crossfold.images import POSTERIOR_SCALE, atomic_directory, write_image, write_posterior
 from crossfold.paths import subject_file
+from crossfold.prediction.aggregation import aggregate
 from crossfold.prediction.postprocessing import segment
+
+
+@dataclass(frozen=True)
+class EnsembleFolders:
+    """Where the ensemble is written, one `<subject>.nii.gz` each.
+
+    Parameters
+    ----------
+    posteriors, segmentations
+        As those of a fold.
+    uncertainty
+        Entropy of the aggregated posterior, background included, over its largest possible value.
+    disagreement
+        Share of the members that would label a voxel otherwise, before post-processing.
+    """
+
+    posteriors: Path
+    segmentations: Path
+    uncertainty: Path
+    disagreement: Path
 
 
 def ensemble_folds(
@@ -30,13 +46,12 @@ def ensemble_folds(
     *,
     subjects: Sequence[str],
     labels: Mapping[str, Sequence[int]],
-    largest_component: Iterable[str],
-    posteriors: Path,
-    segmentations: Path,
-    uncertainty: Path,
+    folders: EnsembleFolders,
+    aggregation: Aggregation = "average",
+    postprocessing: PostprocessingConfig | None = None,
     workers: int = 1,
 ) -> None:
-    """Average the posteriors of the folds for the test subjects.
+    """Combine the posteriors of the folds for the test subjects.
 
     Parameters
     ----------
@@ -44,11 +59,12 @@ def ensemble_folds(
         Directories of posteriors of the test subjects, one per fold.
     subjects
         Test subjects.
-    labels, largest_component
+    labels, postprocessing
         As in `segment`.
-    posteriors, segmentations, uncertainty
-        Directories to write, `<subject>.nii.gz`. Uncertainty is the entropy of the averaged
-        posterior, background included, divided by its largest possible value.
+    folders
+        Directories to write.
+    aggregation
+        As in `aggregate`.
     workers
         Threads, each with one subject at a time.
 
@@ -63,17 +79,19 @@ def ensemble_folds(
             remedy="raise splits.test, or ask for metrics.csv, which pools the folds",
         )
     with (
-        atomic_directory(posteriors) as mean,
-        atomic_directory(segmentations) as label_maps,
-        atomic_directory(uncertainty) as entropies,
+        atomic_directory(folders.posteriors) as posteriors,
+        atomic_directory(folders.segmentations) as segmentations,
+        atomic_directory(folders.uncertainty) as uncertainty,
+        atomic_directory(folders.disagreement) as disagreement,
         ThreadPoolExecutor(workers) as pool,
     ):
         work = partial(
             _ensemble_subject,
             members=members,
             labels=labels,
-            largest_component=tuple(largest_component),
-            targets=(mean, label_maps, entropies),
+            folders=EnsembleFolders(posteriors, segmentations, uncertainty, disagreement),
+            aggregation=aggregation,
+            postprocessing=postprocessing,
         )
         list(tqdm(pool.map(work, subjects), total=len(subjects), desc="ensemble", unit="subject"))
 
@@ -83,33 +101,37 @@ def _ensemble_subject(
     *,
     members: Sequence[Path],
     labels: Mapping[str, Sequence[int]],
-    largest_component: tuple[str, ...],
-    targets: tuple[Path, Path, Path],
+    folders: EnsembleFolders,
+    aggregation: Aggregation,
+    postprocessing: PostprocessingConfig | None,
 ) -> None:
-    total, like = add_posteriors([subject_file(member, subject) for member in members])
-    whole = POSTERIOR_SCALE * len(members)
-    segmentation = segment(total, whole=whole, labels=labels, largest_component=largest_component)
-    posteriors, segmentations, uncertainty = targets
-    mean = (total + len(members) // 2) // len(members)
-    entropy = np.rint(normalised_entropy(total, whole) * POSTERIOR_SCALE)
-    write_posterior(subject_file(posteriors, subject), mean.astype(np.uint8), like)
-    write_image(subject_file(segmentations, subject), segmentation, like)
-    write_posterior(subject_file(uncertainty, subject), entropy.astype(np.uint8), like)
+    found = aggregate([subject_file(member, subject) for member in members], aggregation)
+    segmentation = segment(
+        found.posterior,
+        whole=found.whole,
+        labels=labels,
+        postprocessing=postprocessing,
+        affine=found.like.affine,
+    )
+    write_image(subject_file(folders.segmentations, subject), segmentation, found.like)
+    for folder, share in (
+        (folders.disagreement, found.disagreement()),
+        (folders.uncertainty, normalised_entropy(found.posterior, found.whole)),
+    ):
+        stored = np.rint(share * POSTERIOR_SCALE).astype(np.uint8)
+        write_posterior(subject_file(folder, subject), stored, found.like)
+    mean = _as_bytes(found.posterior, found.whole)
+    write_posterior(subject_file(folders.posteriors, subject), mean, found.like)
 
 
-def add_posteriors(files: Sequence[Path]) -> tuple[NDArray[np.uint16], Image]:
-    """Add up the posteriors of one subject, holding one of them in memory at a time.
-
-    Returns
-    -------
-    total, like
-        uint16 (x, y, z, structure), and an image of the same grid.
-    """
-    like = read_posterior(files[0])
-    total = like.array.astype(np.uint16)
-    for file in files[1:]:
-        total += read_posterior(file).array
-    return total, like
+def _as_bytes(posterior: NDArray[np.unsignedinteger], whole: int) -> NDArray[np.uint8]:
+    """Bring integers in units of 1 / `whole` to the unit of files, rounded half up."""
+    stored = np.empty_like(posterior, dtype=np.uint8)
+    for structure, target in zip(
+        np.moveaxis(posterior, -1, 0), np.moveaxis(stored, -1, 0), strict=True
+    ):
+        target[:] = (structure.astype(np.int32) * POSTERIOR_SCALE + whole // 2) // whole
+    return stored
 
 
 def normalised_entropy(posterior: NDArray[np.unsignedinteger], whole: int) -> NDArray[np.float32]:

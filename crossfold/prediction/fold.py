@@ -16,7 +16,7 @@ from tqdm import tqdm
 from crossfold.config.labels import label_values
 from crossfold.config.prediction import InferenceConfig, PostprocessingConfig
 from crossfold.data.dataset import Dataset
-from crossfold.data.preprocessing import IMAGE
+from crossfold.data.preprocessing import IMAGE, MASK
 from crossfold.images import (
     POSTERIOR_SCALE,
     Image,
@@ -38,8 +38,10 @@ class PredictionSettings:
 
     Parameters
     ----------
-    inference, postprocessing
-        Sections of the model.
+    inference
+        Section of the model.
+    postprocessing
+        Section of the model, as far as it applies to folds.
     labels
         Label values of structures and derived structures.
     mirror_pairs
@@ -61,7 +63,7 @@ class PredictionSettings:
         model = params.model
         return cls(
             InferenceConfig(**model["inference"]),
-            PostprocessingConfig(**model["postprocessing"]),
+            PostprocessingConfig(**params.postprocessing),
             label_values(model["structures"], model["derived_structures"]),
             params.mirror_pairs,
             params.precision,
@@ -105,20 +107,35 @@ def predict_fold(
     todo = [(role, subject) for role, names in subjects.items() for subject in names]
     with atomic_directory(posteriors) as maps, atomic_directory(segmentations) as labels:
         for role, subject in tqdm(
-            todo, desc=f"predict fold {checkpoint.parent.parent.name}", unit="subject"
+            todo,
+            desc=f"predict fold {checkpoint.parent.parent.name}",
+            unit="subject",
+            disable=None,  # a log file is no terminal
         ):
             array = np.load(subject_file(preprocessed, subject, IMAGE), mmap_mode="r")
             source = dataset.image(subject, card.images[0])
             posterior = predictor(torch.from_numpy(np.array(array)))
+            posterior = only_in_mask(posterior, subject_file(preprocessed, subject, MASK))
             on_source = to_source_grid(posterior, source)
             segmentation = segment(
                 on_source,
                 whole=POSTERIOR_SCALE,
                 labels=settings.labels,
-                largest_component=settings.postprocessing.largest_component,
+                postprocessing=settings.postprocessing,
+                affine=source.affine,
             )
             write_posterior(subject_file(maps / role, subject), on_source, source)
             write_image(subject_file(labels / role, subject), segmentation, source)
+
+
+def only_in_mask(posterior: torch.Tensor, mask: Path) -> torch.Tensor:
+    """Return a posterior (class, x, y, z) that is background outside of a model's mask, if any."""
+    if not mask.is_file():
+        return posterior
+    inside = torch.from_numpy(np.load(mask)).to(posterior)
+    posterior = posterior * inside
+    posterior[0] += 1 - inside
+    return posterior
 
 
 def make_predictor(

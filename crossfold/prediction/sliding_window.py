@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crossfold.learning.devices import autocast
-from crossfold.learning.networks import Triple, pad_to_network
+from crossfold.learning.networks import Triple, heads_of, margin_of, pad_to_network
 
 # Width of the Gaussian weight of a window, as a share of the window (as in nnU-Net).
 GAUSSIAN_SIGMA = 1 / 8
@@ -50,7 +50,8 @@ class Predictor:
     Parameters
     ----------
     network
-        In evaluation mode, on its device.
+        In evaluation mode, on its device. One whose output is smaller than its input is shown that
+        margin around each window as well; outside of the image, its border is repeated.
     divisor
         Multiple of voxels per axis that it needs.
     window
@@ -84,6 +85,7 @@ class Predictor:
         self.window, self.overlap, self.batch_size = window, overlap, batch_size
         self.renamed, self.precision = renamed, precision
         self.device = next(network.parameters()).device
+        self.margin = margin_of(network)
         counts = range(len(mirror_axes) + 1)
         self.flips = [
             flip for count in counts for flip in itertools.combinations(mirror_axes, count)
@@ -112,11 +114,13 @@ class Predictor:
         weight = gaussian_weight(window).to(self.device)
         places = self._places(padded.shape[1:], window)
         padded = padded.to(self.device)
+        around = [voxels for voxels in reversed(self.margin) for _ in range(2)]
+        seen = functional.pad(padded[None], around, mode="replicate")[0] if any(around) else padded
         posterior: Tensor | None = None
         total = torch.zeros(padded.shape[1:], device=self.device)
         for first in range(0, len(places), self.batch_size):
             batch = places[first : first + self.batch_size]
-            windows = torch.stack([padded[(slice(None), *place)] for place in batch])
+            windows = torch.stack([seen[(slice(None), *self._seen(place))] for place in batch])
             for place, result in zip(batch, self._forward(windows), strict=True):
                 if posterior is None:
                     posterior = torch.zeros((len(result), *padded.shape[1:]), device=self.device)
@@ -135,6 +139,13 @@ class Predictor:
         ]
         return list(itertools.product(*axes))
 
+    def _seen(self, place: tuple[slice, ...]) -> tuple[slice, ...]:
+        """Return what the network is shown of the image with its margin, to predict a window."""
+        return tuple(
+            slice(window.start, window.stop + 2 * voxels)
+            for window, voxels in zip(place, self.margin, strict=True)
+        )
+
     def _forward(self, windows: Tensor) -> Tensor:
         """Return posteriors of windows, averaged over mirrored copies."""
         size = windows.shape[2:]
@@ -144,7 +155,7 @@ class Predictor:
             axes = [2 + axis for axis in flip]
             mirrored = padded.flip(axes).contiguous(memory_format=torch.channels_last_3d)
             with autocast(self.precision, self.device):
-                logits = self.network(mirrored)
+                _, logits = heads_of(self.network(mirrored))[0]
             posterior = logits.float().softmax(dim=1).flip(axes)
             if 0 in flip and self.renamed is not None:
                 posterior = posterior[:, self.renamed.to(posterior.device)]

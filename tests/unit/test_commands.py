@@ -22,6 +22,7 @@ from crossfold.commands.local import find_trainings, label_of, read_training
 from crossfold.commands.runs import duration_text, table_text
 from crossfold.commands.tensorboard import free_port, serving
 from crossfold.errors import CrossfoldError
+from crossfold.learning.event_files import EventFiles
 
 REPOSITORY = Path(__file__).parents[2]
 VARIABLES = ("AZUREML_SUBSCRIPTION_ID", "AZUREML_RESOURCE_GROUP", "AZUREML_WORKSPACE_NAME")
@@ -121,14 +122,16 @@ def test_event_files_hold_the_table(tmp_path: Path) -> None:
     curves.update("A/fold_0", table)
     curves.close()
     written = tmp_path / "curves/A/fold_0"
-    assert scalars(written, "loss/train") == [
+    assert scalars(written / "train", "Loss") == [
         (1, 1.0),
         (2, 0.5),
         (3, pytest.approx(1 / 3)),
     ]
-    assert scalars(written, "loss/val") == [(3, 0.25)]
-    assert scalars(written, "learning_rate") == [(n, pytest.approx(0.01)) for n in (1, 2, 3)]
-    events = EventAccumulator(str(written)).Reload().Scalars("loss/train")
+    assert scalars(written / "val", "Loss") == [(3, 0.25)]
+    assert scalars(written / "train", "LearningRate") == [
+        (n, pytest.approx(0.01)) for n in (1, 2, 3)
+    ]
+    events = EventAccumulator(str(written / "train")).Reload().Scalars("Loss")
     ended = table.stat().st_mtime
     assert [event.wall_time - ended for event in events] == pytest.approx([-4, -2, 0], abs=0.1)
 
@@ -142,12 +145,28 @@ def test_event_files_grow_with_the_table(tmp_path: Path) -> None:
         file.write("2,train,loss,0.5,0.1,1\n")
     for _ in range(2):
         curves.update("A", table)
-    assert len(list((tmp_path / "curves/A").iterdir())) == 1
-    assert scalars(tmp_path / "curves/A", "loss/train") == [(1, 1.0), (2, 0.5)]
+    assert len(list((tmp_path / "curves/A/train").iterdir())) == 1
+    assert scalars(tmp_path / "curves/A/train", "Loss") == [(1, 1.0), (2, 0.5)]
     table.write_text("epoch,phase,metric,value,lr,seconds\n1,train,loss,4,0.1,1\n")
     curves.update("A", table)
     curves.close()
-    assert scalars(tmp_path / "curves/A", "loss/train") == [(1, 4.0)]
+    assert scalars(tmp_path / "curves/A/train", "Loss") == [(1, 4.0)]
+
+
+def test_a_trainings_own_event_files_are_shown_through_a_link(tmp_path: Path) -> None:
+    curves = Curves(tmp_path / "curves")
+    running = write_training(tmp_path / ".state/A/fold_0/1/training.csv", 1)
+    curves.update("A/fold_0", running)
+    assert scalars(tmp_path / "curves/A/fold_0/train", "Loss") == [(1, 1.0)]
+    for table in (running, write_training(tmp_path / "results/A/folds/0/training.csv", 2)):
+        own = EventFiles(table.parent / "tensorboard")
+        own.scalars("train", {"Loss": len(table.parts)}, 1)
+        own.close()
+        for _ in range(2):
+            curves.update("A/fold_0", table)
+        assert scalars(tmp_path / "curves/A/fold_0/train", "Loss") == [(1, len(table.parts))]
+    curves.close()
+    assert (tmp_path / "results/A/folds/0/tensorboard/train").is_dir()
 
 
 def test_a_table_is_laid_out_in_columns() -> None:
@@ -337,11 +356,12 @@ def test_monitor_serves_the_curves_until_it_is_stopped(
 
     deadline = time.monotonic() + 30
     tags: dict[str, dict[str, object]] = {}
-    while len(tags) < 3 and time.monotonic() < deadline:
+    while len(tags) < 4 and time.monotonic() < deadline:
         tags = json.loads(get(f"{address}/data/plugin/scalars/tags"))
         time.sleep(0.2)
-    assert set(tags) == {f"curves/A/fold_{fold}" for fold in range(3)}
-    assert {"loss/train", "loss/val", "learning_rate"} <= set(tags["curves/A/fold_0"])
+    assert {f"curves/A/fold_{fold}/train" for fold in range(3)} <= set(tags)
+    assert {"Loss", "LearningRate"} <= set(tags["curves/A/fold_0/train"])
+    assert "Loss" in tags["curves/A/fold_0/val"]
 
     process.send_signal(ending)
     assert process.wait(timeout=30) == 0

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import signal
 import subprocess
@@ -196,6 +198,19 @@ def test_a_part_has_the_suffix_of_its_file(tmp_path: Path) -> None:
         assert part.parent == tmp_path
         part.write_text("whole")
     assert [file.name for file in tmp_path.iterdir()] == ["a.nii.gz"]
+
+
+def test_a_mount_that_cannot_rename_gets_the_file_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    (tmp_path / "state.pt").write_text("old")
+    monkeypatch.setattr(os, "replace", refuse)
+    with atomic_path(tmp_path / "state.pt") as part:
+        part.write_text("new")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("state.pt", "new")]
 
 
 def test_a_directory_appears_whole_and_replaces_the_one_before(tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 TINY = REPOSITORY / "tests" / "configs" / "tiny.yaml"
 # What a run needs: an overlay of the configuration may name everything else.
-NEEDED = ("Snakefile", "config.yaml", "rules", "scripts", "crossfold", "envs", "report", "azureml")
+NEEDED = (
+    *("Snakefile", "config.yaml", ".dvcignore"),
+    *("rules", "scripts", "crossfold", "envs", "report", "azureml"),
+)
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 
 

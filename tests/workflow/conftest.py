@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from azureml_emulator.fixtures import azureml, azureml_address, azurite  # noqa: F401 - fixtures
 
 from tests.workflow.checkout import Checkout, copy_checkout
 

@@ -198,7 +198,7 @@ BAD_TARGETS = {
         "metrics.csv",
     ),
     "an epoch that is not kept": (
-        "training: {epochs: 6, checkpoint_every: 3}",
+        "training: {epochs: 6, checkpoints: {every: 3}}",
         "results/M@4/ensemble_metrics.csv",
         "models.M.training keeps no checkpoint of epoch 4",
         "choose one of 3, 6",

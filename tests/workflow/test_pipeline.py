@@ -16,10 +16,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crossfold.paper.catalogue import FIGURES, TABLES
+from crossfold.paper import catalogue
+from crossfold.paper.catalogue import TABLES
 from crossfold.paths import STATISTICS_TABLES
 from tests.workflow.checkout import TINY, Checkout, Run, copy_checkout
 
+# The model has no `test_epochs`.
+FIGURES = {name: each for name, each in catalogue.FIGURES.items() if not each.needs_epochs}
 pytestmark = pytest.mark.slow
 
 MODEL = Path("results/Tiny")
@@ -100,7 +103,32 @@ def test_every_file_of_a_model_is_there(checkout: Checkout) -> None:
     for kind in ("posteriors", "segmentations", "uncertainty"):
         assert names(model / "ensemble" / kind) == TEST_SUBJECTS
     assert not list(checkout.folder.rglob(".part-*"))
-    assert not list((checkout.folder / ".state").rglob("*.*"))
+    # Nothing is under way; what has ended is there for more epochs.
+    assert not list((checkout.folder / ".state").glob("*/fold_*/*/state.pt"))
+    assert len(list((checkout.folder / ".state").glob("Tiny/fold_*/finished/*/state.pt"))) == 2
+
+
+def test_a_training_can_be_looked_at(checkout: Checkout) -> None:
+    for fold in range(2):
+        folder = checkout.folder / MODEL / "folds" / str(fold)
+        for part in ("train", "val", "resources"):
+            assert len(list((folder / "tensorboard" / part).glob("events.out.tfevents.*"))) == 1
+        examples = names(folder / "example_images")
+        assert len(examples) == 4 * 3  # epochs 10, 20, 30, 40: image, labels, prediction
+        assert {name.partition("_epoch_")[2] for name in examples} == {
+            f"0{epoch}_{kind}"
+            for epoch in (10, 20, 30, 40)
+            for kind in ("image", "label", "prediction")
+        }
+    log = (checkout.folder / "logs/train_fold/Tiny_0.log").read_text()
+    assert log.count("fold 0, epoch ") == 40
+
+
+def test_what_is_looked_at_changes_no_result(checkout: Checkout) -> None:
+    looks = "    diagnostics: {example_images_every: 1, resources_every_s: 1}\n"
+    overlay = edited(checkout, "    inference:", f"{looks}    inference:")
+    jobs = plan(checkout, overlay)
+    assert not {"preprocess_dataset", "train_fold", "predict_fold"} & {*jobs}
 
 
 def names(folder: Path) -> set[str]:
@@ -250,7 +278,7 @@ def kill_during_training(checkout: Checkout) -> None:
         start_new_session=True,
     ) as process:
         deadline = time.monotonic() + 120
-        while not list((checkout.folder / ".state").rglob("[!.]*.pt")):
+        while not list((checkout.folder / ".state").glob("*/fold_*/*/state.pt")):
             assert process.poll() is None, "the run ended before it was killed"
             assert time.monotonic() < deadline
             time.sleep(0.01)

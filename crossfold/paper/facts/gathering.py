@@ -43,6 +43,9 @@ PACKAGES = (
 )
 _DIGITS_OF_DIGEST = 16
 _N_WORST = 3
+# Results that are published again differ from the last commit, whatever the code.
+_RESULTS = ("results", "data", "demo", "dvc.yaml", "dvc.lock")
+_CODE = (".", *(f":(exclude){name}" for name in _RESULTS))
 # What a model cannot do without, so that there is no default to compare with.
 _WITHOUT_DEFAULT = ("dataset", "images", "structures", "description", "derived_structures")
 
@@ -61,8 +64,9 @@ def gather_facts(
     ----------
     paths
         `config`, `splits`, `metrics` and `summary`; and where there are such files, `dataset`
-        (dataset.csv), `dataset_report`, `plan`, `comparisons`, `sensitivity`, `by_reason` (of the
-        outliers), and one file for each fold under `machines` and `training`.
+        (dataset.csv), `content` (dataset.json), `dataset_report`, `plan`, `comparisons`,
+        `sensitivity`, `by_reason` (of the outliers), and one file for each fold under `machines`
+        and `training`.
     run
         Name of the run.
     statistics
@@ -77,7 +81,7 @@ def gather_facts(
     CrossfoldError
         If a file is damaged, or the splits contradict themselves.
     """
-    config = json.loads(_file(paths, "config").read_text(encoding="utf-8"))
+    config = _json(paths, "config")
     metrics = read_metrics(_file(paths, "metrics"))
     results = tuple(_results(read_frame(_file(paths, "summary"))))
     present = {result.split for result in results}
@@ -103,11 +107,7 @@ def gather_facts(
             zip(metrics["structure"], metrics["nsd_tolerance_mm"].astype(float), strict=True)
         ),
         spacing_mm=_spacing_mm(metrics),
-        plan=(
-            json.loads(_file(paths, "plan").read_text(encoding="utf-8"))
-            if "plan" in paths
-            else None
-        ),
+        plan=_json(paths, "plan") if "plan" in paths else None,
         worst=_worst(metrics, split),
         comparisons=_frame(paths, "comparisons"),
         sensitivity=_frame(paths, "sensitivity"),
@@ -151,7 +151,7 @@ def software_facts(repository: Path, machines: Sequence[Mapping[str, Any]] = ())
             continue
     for machine in machines:
         versions["torch"] = machine["torch"]
-    changes = _git(repository, "status", "--porcelain", "--untracked-files=no")
+    changes = _git(repository, "status", "--porcelain", "--untracked-files=no", "--", *_CODE)
     return SoftwareFacts(_git(repository, "rev-parse", "HEAD") or None, bool(changes), versions)
 
 
@@ -176,6 +176,11 @@ def _file(paths: Paths, name: str) -> Path:
 def _files(paths: Paths, name: str) -> list[Path]:
     files = paths.get(name, ())
     return [files] if isinstance(files, Path) else list(files)
+
+
+def _json(paths: Paths, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(_file(paths, name).read_text(encoding="utf-8"))
+    return content
 
 
 def _frame(paths: Paths, name: str) -> pd.DataFrame:
@@ -232,6 +237,7 @@ def _dataset_facts(
         institutions=dict(institutions),
         acquired=_acquired(_file(paths, "dataset"), splits) if "dataset" in paths else None,
         digest=_digest(_file(paths, "dataset")) if "dataset" in paths else None,
+        images_digest=_json(paths, "content")["images"] if "content" in paths else None,
     )
 
 

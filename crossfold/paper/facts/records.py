@@ -54,6 +54,8 @@ class DatasetFacts:
         First and last acquisition date in dataset.csv, where every subject has one.
     digest
         Start of the SHA-256 of dataset.csv; None where it is not given.
+    images_digest
+        What DVC calls the images, `<md5>.dir`; None where it is not given.
     """
 
     name: str
@@ -69,6 +71,7 @@ class DatasetFacts:
     institutions: Mapping[str, int]
     acquired: tuple[str, str] | None
     digest: str | None
+    images_digest: str | None
 
 
 @dataclass(frozen=True)

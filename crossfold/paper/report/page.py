@@ -16,6 +16,7 @@ from crossfold.images import atomic_path
 from crossfold.paper.catalogue import SEGMENTATIONS, TRAINING
 from crossfold.paper.facts import Facts
 from crossfold.paper.report.pictures import ShownFigure, address, shown_figures
+from crossfold.paper.report.provenance import provenance_of
 from crossfold.paper.report.run import plain, what_was_run
 from crossfold.paper.report.sentences import headline, planned_comparisons
 from crossfold.paper.report.subjects import METRICS, result_rows, subject_rows
@@ -48,8 +49,9 @@ def write_report(inputs: Inputs, target: Path, facts: Facts) -> None:
     ----------
     inputs
         `metrics`, and where there are such files: `outliers` (outliers.csv), `figures` (PNG files;
-        PDF and CSV beside them) and `thumbnails` (directory). Under any other name, files that lie
-        below the folder of the page: these, too, are listed for download.
+        PDF and CSV beside them), `thumbnails` (directory) and `manifest` (MANIFEST.json). Under
+        any other name, files that lie below the folder of the page: these, too, are listed for
+        download.
     target
         Page to write, `.html`; appears whole or not at all.
     facts
@@ -109,6 +111,7 @@ def _contents(inputs: Inputs, target: Path, facts: Facts) -> dict[str, Any]:
         "outliers": _gravest_outliers(outliers),
         "outliers_cut": len(outliers) and len(result_rows(outliers)) > SHOWN_OUTLIERS,
         "outliers_figure": next((f for f in figures if f.name == OUTLIERS_FIGURE), None),
+        "provenance": provenance_of(_file(inputs, "manifest") if "manifest" in inputs else None),
         "downloads": list(_downloads(inputs, target)),
     }
 

@@ -21,9 +21,11 @@ def what_was_run(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "Hardware", "; ".join(facts.training.hardware)
     yield "Time and energy", _cost(facts)
     yield "Code", _code(facts)
+    if facts.dataset.images_digest:
+        yield "Images", f"{facts.dataset.images_digest} (as DVC calls them)"
     if facts.dataset.digest:
         yield (
-            "Data",
+            "Tables",
             f"dataset.csv {facts.dataset.digest}, splits.csv {facts.splits.digest} (SHA-256)",
         )
     if facts.plan:

@@ -89,6 +89,11 @@ def partitions(facts: Facts) -> str:
     """Say how subjects were assigned."""
     section, splits = facts.config["splits"], facts.splits
     test = section["test"]
+    if function := section.get("function"):
+        # Of a site's own function, no more is known than its name.
+        division = f"{splits.folds} folds" if splits.folds > 1 else "training and validation"
+        into = f"a test set and {division}" if splits.test else division
+        return f"Divided by {function['_target_']} into {into}."
     if not splits.test:
         how = "No test set."
     elif isinstance(test, float):
@@ -136,4 +141,5 @@ def digests(facts: Facts) -> str:
     """Give digests of what the results depend on."""
     known = {"dataset.csv": facts.dataset.digest, "splits.csv": facts.splits.digest}
     listed = ", ".join(f"{file} {digest}" for file, digest in known.items() if digest)
-    return f"SHA-256 (first 16 digits): {listed}."
+    images = facts.dataset.images_digest
+    return f"SHA-256 (first 16 digits): {listed}." + (f" Images (DVC): {images}." if images else "")

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from crossfold.config.prediction import PostprocessingConfig
 from crossfold.paper.facts import Facts
 from crossfold.paper.facts.limitations import FEWEST_FOR_INTERVAL
+from crossfold.paper.reporting.optimisation import balance, loss, optimisation
 from crossfold.paper.tables.notes import tolerances
 from crossfold.paper.words import counted
 
+_COMBINED = {
+    "average": "posteriors of the {folds} folds are averaged, then the largest wins",
+    "log_average": "of the geometric mean of the posteriors of {folds} folds, the largest wins",
+    "majority_vote": "each of the {folds} folds has one vote per voxel",
+    "staple": "the {folds} folds are combined by STAPLE (Warfield et al. 2004)",
+}
 _METRIC_NAMES = {
     "dice": "Dice",
     "iou": "IoU",
@@ -56,18 +66,39 @@ def preprocessing(facts: Facts) -> str:
 def _normalisation(section: Mapping[str, Any]) -> str:
     if "method" not in section:
         return "; ".join(f"{channel}: {_normalisation(one)}" for channel, one in section.items())
-    if section["method"] == "ct_window":
-        return (
-            f"CT window, level {section['level']:g} HU, width {section['window']:g} HU, to [0, 1]"
-        )
-    if section["method"] == "percentile":
-        low, high = section["percentiles"]
-        return f"range between the percentiles {low:g} and {high:g} of the image, to [0, 1]"
+    if section["method"] == "unchanged":
+        return "unchanged"
+    if section["method"] != "z_score":
+        lowest, highest = section.get("output_range", (0, 1))
+        return f"{_window(section)}, to [{lowest:g}, {highest:g}]"
     clipped = section.get("clip_percentiles")
     first = (
         f"clipped to the percentiles {clipped[0]:g} and {clipped[1]:g}, then " if clipped else ""
     )
     return f"{first}mean 0 and standard deviation 1 in each image"
+
+
+def _window(section: Mapping[str, Any]) -> str:
+    """Describe what is mapped to a range."""
+    match section["method"]:
+        case "ct_window":
+            return f"CT window, level {section['level']:g} HU, width {section['window']:g} HU"
+        case "percentile":
+            low, high = section["percentiles"]
+            return f"range between the percentiles {low:g} and {high:g} of the image"
+        case "mri_window":
+            below, above = section["sharpen"], section["sharpen"] * section["tail"]
+            return (
+                f"range from {below:g} robust standard deviations (interquartile range / 1.349) "
+                f"below the median to {above:g} above it, of the voxels above Otsu's threshold"
+            )
+        case _:  # trimmed
+            low, high = section["percentiles"]
+            return (
+                f"range of {section['sharpen']:g} robust standard deviations (interquartile range "
+                f"/ 1.349) around the median of the voxels between the percentiles {low:g} and "
+                f"{high:g}"
+            )
 
 
 def network(facts: Facts) -> str:
@@ -93,13 +124,10 @@ def training(facts: Facts) -> str:
     patch = section["patch_size"]
     size = "chosen from the images" if patch == "auto" else " x ".join(map(str, patch)) + " voxels"
     steps = section["epochs"] * section["iterations_per_epoch"]
-    weight = section["cross_entropy"]
     return (
         f"{section['epochs']} epochs of {section['iterations_per_epoch']} steps ({steps} steps), "
-        f"{section['batch_size']} crops each, crops {size}. AdamW, one-cycle learning rate with "
-        f"peak {section['learning_rate']:g}, weight decay {section['weight_decay']:g}, gradient "
-        f"clipped to {section['gradient_clip']:g}. Loss: {weight:g} cross-entropy + "
-        f"{1 - weight:g} soft Dice. "
+        f"{section['batch_size']} crops each, crops {size}. {optimisation(section)}. "
+        f"Loss: {loss(section)}. "
         f"Augmentation: {_augmentation(section['augmentation'])}."
     )
 
@@ -121,14 +149,17 @@ def _short(value: Any) -> str:
 
 def imbalance(facts: Facts) -> str:
     """Say how rare structures are handled."""
-    share = facts.config["training"]["foreground"]
+    training = facts.config["training"]
+    share = training["foreground"]
     drawn = (
         f"{100 * share:g} % of the training crops are centred on a voxel of a structure drawn at "
         "random"
         if share
         else "Crops are drawn without regard to structures"
     )
-    return f"{drawn}; the soft Dice part of the loss weighs structures alike."
+    if any(training["sampling"].values()):
+        drawn = "The class at the centre of each training crop is drawn with set probabilities"
+    return f"{drawn}; {balance(training)}."
 
 
 def selection(facts: Facts) -> str:
@@ -145,8 +176,9 @@ def ensemble(facts: Facts) -> str:
     folds = facts.splits.folds
     if not facts.splits.test or folds < 2:
         return "No ensemble."
+    combined = _COMBINED[facts.config.get("ensemble_aggregation", "average")].format(folds=folds)
     return (
-        f"Test subjects: posteriors of the {folds} folds are averaged, then the largest wins. "
+        f"Test subjects: {combined}. "
         "There is no ensemble on validation subjects, on whom its members were trained."
     )
 
@@ -164,9 +196,41 @@ def inference(facts: Facts) -> str:
         run = f"in a sliding window of {size} with an overlap of {section['overlap']:g}"
     mirrored = section["mirror_axes"]
     flips = f", averaged over mirror images along {', '.join(mirrored)}" if mirrored else ""
-    kept = facts.config["postprocessing"]["largest_component"]
-    after = f" Only the largest component is kept of: {', '.join(kept)}." if kept else ""
+    after = _postprocessing(facts.config["postprocessing"])
     return f"The network runs {run}{flips}; results are resampled to the source image.{after}"
+
+
+def _postprocessing(section: Mapping[str, Any]) -> str:
+    """Describe the steps in the order in which they are done; empty where there is none."""
+    steps = PostprocessingConfig(**section)
+    if steps.decide:
+        return (
+            " Post-processing: the ensemble gets the steps that helped out of fold "
+            "(postprocessing.csv); the results of the folds are without any."
+        )
+    said = []
+    if np.any(steps.smoothing_mm):
+        sides = " x ".join(f"{side:g}" for side in np.atleast_1d(steps.smoothing_mm))
+        said.append(f"Posteriors are smoothed with a Gaussian (standard deviation {sides} mm).")
+    said += [
+        f"Voxels of {rule.external} in which {rule.first} and {rule.second} together are likelier "
+        "go to the likelier of the two."
+        for rule in steps.summed_probability
+    ]
+    kept = [
+        name if threshold is None else f"{name} (all parts from a share of {threshold:g})"
+        for name, threshold in steps.components()
+    ]
+    if kept:
+        said.append(f"Only the largest component is kept of: {', '.join(kept)}.")
+    said += [
+        f"Axial slices shared by {rule.higher} and {rule.lower} go to "
+        f"{rule.higher if rule.keep == 'higher' else rule.lower}."
+        for rule in steps.slice_exclusion
+    ]
+    if steps.fill_holes:
+        said.append(f"Holes are filled in: {', '.join(steps.fill_holes)}.")
+    return "".join(f" {sentence}" for sentence in said)
 
 
 def output(facts: Facts) -> str:
@@ -174,7 +238,8 @@ def output(facts: Facts) -> str:
     return (
         "Output: posteriors of every structure, a segmentation (the class with the largest "
         f"posterior) of {counted(len(facts.config['structures']), 'structure')}, and for test "
-        "subjects the normalised entropy of the averaged posteriors as a map of uncertainty."
+        "subjects the normalised entropy of the ensemble's posteriors, and the disagreement of its "
+        "members, as maps of uncertainty."
     )
 
 

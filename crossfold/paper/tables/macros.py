@@ -175,6 +175,8 @@ def _about_software(facts: Facts) -> Iterator[Macro]:
     yield Macro("SplitsDigest", (), facts.splits.digest, "splits.csv, SHA-256")
     if facts.dataset.digest:
         yield Macro("DataDigest", (), facts.dataset.digest, "dataset.csv, SHA-256")
+    if facts.dataset.images_digest:
+        yield Macro("ImagesDigest", (), facts.dataset.images_digest, "dataset.json, images")
     if facts.plan:
         yield Macro("PlanDigest", (), facts.plan["sha256"][:16], "plan.json, sha256")
     training = facts.training

@@ -117,7 +117,7 @@ def test_an_ensemble_needs_a_test_set() -> None:
 
 
 def test_only_epochs_that_are_kept_can_be_evaluated() -> None:
-    config = load(M={**MODEL, "training": {"epochs": 7, "checkpoint_every": 3}})
+    config = load(M={**MODEL, "training": {"epochs": 7, "checkpoints": {"every": 3}}})
     assert [config.epoch_of(run) for run in ("M", "M@3", "M@7")] == [7, 3, 7]
     with pytest.raises(CrossfoldError, match="no checkpoint of epoch 4") as raised:
         config.epoch_of("M@4")
@@ -194,3 +194,36 @@ def test_every_run_has_one_colour_in_all_figures() -> None:
     assert list(colours) == ["A", "B", "C", "x"]
     assert colours["B"] == "#123456"
     assert len(set(colours.values())) == 4
+
+
+def test_a_base_that_is_not_there_is_named_with_its_file(tmp_path: Path) -> None:
+    raw = {"models": {"Mine": {"base": "Middle"}, "Middle": {"abstract": True, "base": "Bse"}}}
+    (file := tmp_path / "lab.yaml").write_text(yaml.safe_dump(raw))
+    message = error_of({"datasets": {"ct": PHANTOM}, **raw}, file).message
+    assert f"{file}: models.Middle.base: unknown model `Bse` (Mine -> Middle -> Bse)" in message
+
+
+def test_abstract_is_true_or_false() -> None:
+    raw = {"models": {"Mine": {"abstract": "sometimes"}}}
+    assert "models.Mine.abstract: is 'sometimes'" in error_of(raw).message
+
+
+def test_a_wrong_value_of_a_base_of_ours_is_named_with_its_file() -> None:
+    raw = {
+        "datasets": {"ct": PHANTOM},
+        "models": {"M": {"base": "innereye.GbmBase", "dataset": "ct", "training": {"epochs": 60}}},
+    }
+    assert "test_epochs: no checkpoint of epoch 70" in error_of(raw).message
+
+
+def test_an_import_path_may_have_a_colon() -> None:
+    model = load(M={**MODEL, "hooks": {"post_cross_validation": "my_lab.hooks:notify"}}).model("M")
+    assert model.hooks.post_cross_validation == "my_lab.hooks.notify"
+    raw = {"models": {"M": {**MODEL, "hooks": {"post_cross_validation": "notify"}}}}
+    error = error_of({"datasets": {"ct": PHANTOM}, **raw})
+    assert "models.M.hooks.post_cross_validation: has to be an import path" in error.message
+
+
+def test_a_model_without_a_hook_cannot_be_asked_to_call_it() -> None:
+    with pytest.raises(CrossfoldError, match=r"models\.M\.hooks\.post_cross_validation: names no"):
+        load(M=MODEL).hook_of("M")

@@ -25,6 +25,55 @@ MODEL: dict[str, Any] = {
         ({"derived_structures": {"left": ["right"]}}, "`left` is already a structure"),
         ({"derived_structures": {"all": ["lef"]}}, "derived_structures.all: unknown name `lef`"),
         ({"postprocessing": {"largest_component": ["bot"]}}, "did you mean `both`?"),
+        (
+            {"postprocessing": {"largest_component": [["bot", 0.1]]}},
+            "postprocessing.largest_component: unknown name `bot`",
+        ),
+        (
+            {"postprocessing": {"largest_component": [["both", 0.6]]}},
+            "less than or equal to 0.5",
+        ),
+        ({"postprocessing": {"fill_holes": ["lef"]}}, "postprocessing.fill_holes: unknown name"),
+        ({"postprocessing": {"smoothing_mm": -1}}, "greater than or equal to 0"),
+        (
+            {
+                "postprocessing": {
+                    "slice_exclusion": [{"higher": "both", "lower": "left", "keep": "lower"}]
+                }
+            },
+            "postprocessing.slice_exclusion: unknown name `both`",
+        ),
+        (
+            {
+                "postprocessing": {
+                    "slice_exclusion": [{"higher": "left", "lower": "left", "keep": "lower"}]
+                }
+            },
+            "are both left; name two structures",
+        ),
+        (
+            {
+                "postprocessing": {
+                    "summed_probability": [
+                        {"first": "left", "second": "right", "external": "outside"}
+                    ]
+                }
+            },
+            "postprocessing.summed_probability: unknown name `outside`",
+        ),
+        (
+            {
+                "postprocessing": {
+                    "summed_probability": [{"first": "left", "second": "left", "external": "right"}]
+                }
+            },
+            "are not three different names",
+        ),
+        ({"ensemble_aggregation": "mean"}, "'average', 'log_average', 'majority_vote' or 'staple'"),
+        (
+            {"test_epochs": [30], "training": {"epochs": 60, "checkpoints": {"every": 20}}},
+            "no checkpoint of epoch 30 is kept, only of 20, 40, 60",
+        ),
         ({"metrics": {"nsd_tolerance_mm": {"up": 1}}}, "metrics.nsd_tolerance_mm: unknown name"),
         ({"training": {"augmentation": {"mirror_pairs": [["left", "wrong"]]}}}, "mirror_pairs"),
         (
@@ -59,7 +108,7 @@ def test_keys_of_the_network_are_its_arguments() -> None:
     ("every", "kept"), [(None, [10]), (4, [4, 8, 10]), (5, [5, 10]), (20, [10])]
 )
 def test_the_last_checkpoint_is_always_kept(every: int | None, kept: list[int]) -> None:
-    training = {"epochs": 10, "checkpoint_every": every}
+    training = {"epochs": 10, "checkpoints": {"every": every}}
     assert ModelConfig(**MODEL, training=training).training.checkpoint_epochs == kept
 
 
@@ -67,3 +116,23 @@ def test_derived_structures_are_unions_of_labels() -> None:
     model = ModelConfig(**MODEL)
     values = label_values(model.structures, model.derived_structures)
     assert values == {"left": (1,), "right": (2,), "both": (1, 2)}
+
+
+def test_the_last_epoch_is_always_tested_with_the_others() -> None:
+    training = {"epochs": 60, "checkpoints": {"every": 20}}
+    model = ModelConfig(**MODEL, training=training, test_epochs=[40, 20])
+    assert model.tested_epochs == [20, 40, 60]
+    assert ModelConfig(**MODEL, training=training).tested_epochs == [60]
+
+
+def test_the_background_may_surround_two_structures() -> None:
+    rule = {"first": "left", "second": "right", "external": "background"}
+    section = {"summed_probability": [rule]}
+    assert ModelConfig(**MODEL, postprocessing=section).postprocessing.summed_probability
+
+
+def test_folds_get_nothing_that_is_still_to_be_decided() -> None:
+    section = {"largest_component": ["both"], "fill_holes": ["left"]}
+    for decide, expected in ((False, ("both",)), (True, ())):
+        model = ModelConfig(**MODEL, postprocessing={**section, "decide": decide})
+        assert model.postprocessing.applied_to_folds.largest_component == expected

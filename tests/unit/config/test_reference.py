@@ -17,8 +17,8 @@ def test_every_section_has_a_heading() -> None:
 def test_bounds_defaults_and_required_keys_are_shown() -> None:
     page = reference()
     assert "| `overlap` | number ≥ 0 and < 1 | `0.5` |" in page
-    assert "| `dataset` | text | required |" in page
-    assert "| `precision` | `auto` or `bf16` or `fp32` | `auto` |" in page
+    assert "| `dataset` | text or [dataset revision](#dataset-revision) | required |" in page
+    assert "| `precision` | `auto` or `bf16` or `fp16` or `fp32` | `auto` |" in page
 
 
 def test_every_link_leads_to_a_heading() -> None:

@@ -5,17 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from crossfold.config.preprocessing import CtWindow, PercentileRange, PreprocessingConfig, ZScore
 from crossfold.data.dataset import Dataset
+from crossfold.data.normalisation import normalise
 from crossfold.data.preprocessing import (
     IMAGE,
     LABELS,
+    MASK,
     VOXELS,
     VOXELS_PER_STRUCTURE,
     Plan,
-    normalise,
     preprocess_dataset,
 )
 from crossfold.errors import CrossfoldError
@@ -43,7 +45,13 @@ def dataset(tmp_path: Path, write_nifti: Callable[..., Path]) -> Dataset:
     return Dataset.read(tmp_path / "dataset.csv")
 
 
-def preprocess(dataset: Dataset, name: str = "preprocessed", **settings: Any) -> tuple[Path, Plan]:
+def preprocess(
+    dataset: Dataset,
+    name: str = "preprocessed",
+    *,
+    intensities: Path | None = None,
+    **settings: Any,
+) -> tuple[Path, Plan]:
     folder = dataset.folder / name
     plan = preprocess_dataset(
         dataset,
@@ -53,6 +61,7 @@ def preprocess(dataset: Dataset, name: str = "preprocessed", **settings: Any) ->
         images=["ct"],
         structures=["organ", "absent"],
         config=PreprocessingConfig(**settings),
+        intensities=intensities,
     )
     return folder, plan
 
@@ -166,3 +175,60 @@ def test_the_automatic_patch_is_affordable(
     assert np.prod(patch) <= 65_536
     assert all(size % 8 == 0 for size in patch)
     assert all(size < extent + 8 or size == 8 for size, extent in zip(patch, shape, strict=True))
+
+
+def test_histograms_show_both_stages_of_every_image(dataset: Dataset) -> None:
+    table = dataset.folder / "intensities.csv"
+    preprocess(dataset, intensities=table, normalisation={"method": "percentile"})
+    rows = pd.read_csv(table)
+    assert set(zip(rows["subject"], rows["stage"], strict=True)) == {
+        (subject, stage) for subject in SUBJECTS for stage in ("before", "after")
+    }
+    after = rows[rows["stage"] == "after"]
+    assert (after["low"].min(), after["high"].max()) == (0, 1)
+    assert rows.loc[rows["stage"] == "before", "low"].min() < -1
+
+
+@pytest.fixture
+def masked(dataset: Dataset, write_nifti: Callable[..., Path]) -> Dataset:
+    """The dataset with the channel `body`, in which half of `organ` lies."""
+    rows = (dataset.folder / "dataset.csv").read_text().splitlines()
+    for number, subject in enumerate(SUBJECTS):
+        body = np.zeros((8, 10, 6))
+        body[:2] = 1
+        like = dataset.image(subject, "ct")
+        write_nifti(dataset.folder / "images" / f"{number}_body.nii.gz", body, like.affine)
+        rows.append(f"{subject},body,images/{number}_body.nii.gz")
+    (dataset.folder / "dataset.csv").write_text("\n".join(rows) + "\n")
+    return Dataset.read(dataset.folder / "dataset.csv")
+
+
+def test_a_mask_is_what_intensities_and_voxels_are_taken_from(masked: Dataset) -> None:
+    grid = {"spacing_mm": [None] * 3}
+    folder, plan = preprocess(masked, **grid, mask="body")
+    plain, without = preprocess(masked, "plain", **grid)
+    for subject in SUBJECTS:
+        mask = array_of(folder, subject, MASK)
+        assert mask.dtype == bool
+        assert mask[6:].all()  # the first voxels of the file lie on the left
+        assert not mask[:6].any()
+        image = array_of(folder, subject, IMAGE)[0].astype(float)
+        assert (image[mask].mean(), image[mask].std()) == pytest.approx((0, 1), abs=1e-3)
+        assert (array_of(folder, subject, VOXELS)[0][:, 0] >= 6).all()
+        assert (array_of(plain, subject, VOXELS)[0][:, 0] < 6).any()
+        assert not subject_file(plain, subject, MASK).exists()
+        assert plan.digests[subject] != without.digests[subject]
+
+
+def test_an_empty_mask_names_the_subject(masked: Dataset) -> None:
+    with pytest.raises(CrossfoldError, match=r"subject P 1, preprocessing.mask: absent: no voxel"):
+        preprocess(masked, mask="absent")
+
+
+def test_values_that_do_not_fit_are_refused(
+    dataset: Dataset, write_nifti: Callable[..., Path]
+) -> None:
+    affine = dataset.image("P 3", "ct").affine
+    write_nifti(dataset.path("P 3", "ct"), np.full((8, 10, 6), 1e6), affine)
+    with pytest.raises(CrossfoldError, match=r"subject P 3, image ct: .* beyond ±65504"):
+        preprocess(dataset, normalisation={"method": "unchanged"})

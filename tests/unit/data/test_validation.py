@@ -84,6 +84,7 @@ class TinyDataset:
         *,
         images: tuple[str, ...] = ("ct",),
         structures: tuple[str, ...] = ("lung", "heart", "liver"),
+        mask: str | None = None,
         workers: int = 1,
         **checks: object,
     ) -> DatasetReport:
@@ -91,6 +92,7 @@ class TinyDataset:
             self.csv,
             images=images,
             structures=structures,
+            mask=mask,
             checks=ChecksConfig(**checks),
             workers=workers,
         )
@@ -516,3 +518,13 @@ def test_real_data_are_usable(
     )
     assert report.problems == ()
     assert require_usable(report.to_frame(), Path("report.html")) == list(table["subject"].unique())
+
+
+def test_a_mask_is_checked_and_may_be_the_same_in_all_subjects(tiny: TinyDataset) -> None:
+    assert found(tiny.validate(structures=("lung", "heart"), mask="liver")) == []
+    assert found(tiny.validate(mask="liver")) == []
+    (problem,) = found(tiny.validate(mask="body"))
+    assert problem == ("", "error", "unknown_channel", "body")
+    tiny.put("P2_liver", np.zeros((4, 5, 7)))
+    report = tiny.validate(structures=("lung", "heart"), mask="liver")
+    assert [problem.subject for problem in report.problems] == ["P2"]

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
+import functools
 import json
-import multiprocessing
-import os
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
-from crossfold.config.learning import NetworkConfig, TrainingConfig
+from crossfold.config.learning import CheckpointsConfig, NetworkConfig, TrainingConfig
 from crossfold.data.preprocessing import IMAGE, Plan
 from crossfold.errors import CrossfoldError
 from crossfold.learning.checkpoints import load_checkpoint
-from crossfold.learning.training import TRAINING_COLUMNS, _Training, train_fold
+from crossfold.learning.history import TRAINING_COLUMNS
+from crossfold.learning.training import _Training, train_fold
 from crossfold.paths import checkpoint, subject_file
 
 NETWORK = NetworkConfig(channels=[4, 8])
@@ -25,7 +23,7 @@ CONFIG = TrainingConfig(
     epochs=6,
     iterations_per_epoch=3,
     patch_size=(16, 16, 16),
-    checkpoint_every=4,
+    checkpoints=CheckpointsConfig(every=4),
     validate_every=2,
     ema_decay=0.9,
     precision="fp32",
@@ -87,7 +85,9 @@ def test_checkpoints_describe_themselves(uninterrupted: Path) -> None:
     assert card.structures == ["shell", "core"]
     assert card.patch_size == [16, 16, 16]
     assert not network.training
-    assert not list((uninterrupted / "state").glob("*"))
+    left = sorted(file.name for file in (uninterrupted / "state").glob("finished/*/*.*"))
+    assert left == ["epoch_004.safetensors", "epoch_006.safetensors", "state.pt"]
+    assert not list((uninterrupted / "state").glob("*/state.pt"))  # it is under way no more
 
 
 def test_the_same_seed_gives_the_same_bytes(
@@ -96,33 +96,6 @@ def test_the_same_seed_gives_the_same_bytes(
     assert last(train(preprocessed, tmp_path / "again")) == last(uninterrupted)
     other = CONFIG.model_copy(update={"seed": 1})
     assert last(train(preprocessed, tmp_path / "other", other)) != last(uninterrupted)
-
-
-def test_a_killed_training_continues_with_the_same_result(
-    preprocessed: Path, tmp_path: Path, uninterrupted: Path
-) -> None:
-    """`kill -9` after at least one epoch; what is left behind is a state and no output."""
-    process = multiprocessing.get_context("spawn").Process(
-        target=train, args=(preprocessed, tmp_path)
-    )
-    process.start()
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "state").glob("*/state.pt")) and time.monotonic() < deadline:
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)  # type: ignore[arg-type]
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    assert not (tmp_path / "training.csv").exists()
-    [state] = (tmp_path / "state").glob("*/state.pt")
-    done = torch.load(state, weights_only=True)["done"]
-    assert 1 <= done < CONFIG.epochs
-
-    train(preprocessed, tmp_path)
-
-    assert last(tmp_path) == last(uninterrupted)
-    history = pd.read_csv(tmp_path / "training.csv").drop(columns="seconds")
-    expected = pd.read_csv(uninterrupted / "training.csv").drop(columns="seconds")
-    pd.testing.assert_frame_equal(history, expected)
 
 
 def test_a_state_of_another_configuration_is_not_continued(
@@ -181,6 +154,21 @@ def test_gradients_that_are_not_finite_are_skipped(
     assert history["value"].tolist() == [1, 0, 0, 0, 0, 0]
     network, _ = load_checkpoint(checkpoint(tmp_path / "checkpoints", 6))
     assert all(value.isfinite().all() for value in network.parameters())
+
+
+def test_a_compiled_training_is_the_same_but_for_rounding(
+    preprocessed: Path, tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without the code generator, which takes a minute.
+    quick = functools.partial(torch.compile, backend="aot_eager")
+    monkeypatch.setattr(torch, "compile", quick)
+    train(preprocessed, tmp_path, CONFIG.model_copy(update={"compile": True}))
+    losses = [
+        pd.read_csv(folder / "training.csv").query("metric == 'loss'")["value"].to_numpy()
+        for folder in (tmp_path, uninterrupted)
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-3)
+    assert load_checkpoint(checkpoint(tmp_path / "checkpoints", 6))
 
 
 def test_a_patch_larger_than_every_image_is_padded(preprocessed: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from crossfold.evaluation.summary import summarise_metrics
 from crossfold.evaluation.tables import METRICS_COLUMNS, write_metrics, write_table
 
 STATISTICS = StatisticsConfig(resamples=999, primary_split="val")
+IMAGES = f"{'a' * 32}.dir"
 MACHINE = {
     "seconds": 61.5,
     "energy_kwh": 0.002,
@@ -111,11 +112,14 @@ def _write_run(
             "metrics": "metrics.csv",
             "summary": "metrics_summary.csv",
             "dataset": "dataset.csv",
+            "content": "dataset.json",
             "dataset_report": "dataset_report.csv",
         }.items()
     }
     files.paths["config"].write_text(json.dumps(dumped))
     splits.write(files.paths["splits"])
+    content = {"dataset": "cohort", "images": IMAGES, "files": len(about), "dataset_csv": "0" * 32}
+    files.paths["content"].write_text(json.dumps(content))
     rows = about.rename(columns={"institution": "institutionId"})
     rows = rows.assign(channel="ct", filePath="a.nii.gz", acquisition_date="2020-01-02")
     rows.to_csv(files.paths["dataset"], index=False)

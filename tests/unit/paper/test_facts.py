@@ -28,6 +28,7 @@ def test_what_was_run(compared_run: Any) -> None:
     assert facts.dataset.acquired == ("2020-01-02", "2020-01-02")
     assert facts.dataset.licence == "CC BY 4.0"
     assert facts.dataset.description == ""
+    assert facts.dataset.images_digest == f"{'a' * 32}.dir"
     assert facts.splits.development + facts.splits.test == 40
     assert facts.training.seconds == (60.0, 60.0)
     assert facts.training.energy_kwh == pytest.approx(0.004)

@@ -2,13 +2,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from crossfold.paper.facts import gather_facts
-from crossfold.paper.reporting import CHECKLISTS, checklist, model_card, statements, write_reporting
+from crossfold.paper.reporting import (
+    CHECKLISTS,
+    checklist,
+    materials,
+    model_card,
+    statements,
+    write_reporting,
+)
 from crossfold.paper.reporting.checklists import TO_FILL, items_of
 from crossfold.paper.reporting.statements import MAKERS
 
@@ -81,3 +89,15 @@ def test_documents_are_written(make_run: Callable, tmp_path: Path) -> None:
     written = pd.read_csv(tmp_path / "checklist_tripod_ai.csv", keep_default_na=False)
     assert [*written] == ["item", "section", "topic", "status", "text", "source_file"]
     assert "a\\|b" in (tmp_path / "model_card.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("folds", "test", "into"),
+    [(5, 3, "a test set and 5 folds"), (5, 0, "5 folds"), (1, 0, "training and validation")],
+)
+def test_a_division_by_a_function_is_said_to_be_one(folds: int, test: int, into: str) -> None:
+    section = {"test": 0.2, "seed": 0, "function": {"_target_": "my_lab.splits.by_scanner"}}
+    facts: Any = SimpleNamespace(
+        config={"splits": section}, splits=SimpleNamespace(folds=folds, test=test)
+    )
+    assert materials.partitions(facts) == f"Divided by my_lab.splits.by_scanner into {into}."

@@ -9,7 +9,7 @@ import pytest
 from crossfold.errors import CrossfoldError
 from crossfold.images import Image, read_labels, read_posterior, write_posterior
 from crossfold.paths import subject_file
-from crossfold.prediction.ensemble import ensemble_folds, normalised_entropy
+from crossfold.prediction.ensemble import EnsembleFolders, ensemble_folds, normalised_entropy
 
 LIKE = Image(np.zeros((3, 1, 1)), np.diag([-2.0, 1.0, 3.0, 1.0]), nib.Nifti1Header())
 
@@ -25,10 +25,12 @@ def run(members: list[Path], folder: Path, subjects: tuple[str, ...] = ("P 1",))
         members,
         subjects=subjects,
         labels={"a": (1,), "b": (2,)},
-        largest_component=(),
-        posteriors=folder / "posteriors",
-        segmentations=folder / "segmentations",
-        uncertainty=folder / "uncertainty",
+        folders=EnsembleFolders(
+            *(
+                folder / name
+                for name in ("posteriors", "segmentations", "uncertainty", "disagreement")
+            )
+        ),
     )
 
 
@@ -49,6 +51,8 @@ def test_posteriors_are_averaged_before_the_argmax(tmp_path: Path) -> None:
     share = 400 / 765
     entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share)) / np.log(3)
     assert uncertainty[:2] == pytest.approx([0, entropy], abs=1 / 255)
+    disagreement = read_posterior(tmp_path / "disagreement" / "P 1.nii.gz").array.ravel()
+    assert disagreement.tolist() == [0, 170, 85]
 
 
 def test_uncertainty_is_1_where_all_classes_are_equal() -> None:

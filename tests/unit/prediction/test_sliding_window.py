@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from crossfold.learning.networks import Triple
+from crossfold.learning.networks import Basic, Triple
 from crossfold.prediction.sliding_window import Predictor, gaussian_weight, window_starts
 
 
@@ -90,3 +90,17 @@ def test_left_and_right_change_names_in_a_mirror() -> None:
     assert torch.equal(renamed.argmax(0), plain)
     confused = predictor(SideOfX(), window=None, mirror_axes=(0,))(image)
     assert (confused[1] - confused[2]).abs().max() < 1e-4
+
+
+def test_a_network_with_a_margin_sees_around_each_window() -> None:
+    """Windows give what the whole image gives, and the border of the image is repeated."""
+    torch.manual_seed(0)
+    network = Basic(1, 2, channels=[2] * 8).eval()
+    image = torch.randn(1, 9, 7, 5)
+    options = {"divisor": (1, 1, 1), "batch_size": 4}
+    with torch.inference_mode():
+        repeated = nn.functional.pad(image[None], [14] * 6, mode="replicate")
+        expected = network(repeated).softmax(dim=1)[0]
+    for window in [None, (4, 4, 4), (20, 3, 1)]:
+        posterior = predictor(network, window=window, **options)(image)
+        torch.testing.assert_close(posterior, expected)

@@ -6,9 +6,11 @@ import torch
 from crossfold.config.learning import NetworkConfig
 from crossfold.errors import CrossfoldError
 from crossfold.learning.networks import (
+    Triple,
     UNet,
     build_network,
     divisor_of,
+    first_stride,
     network_arguments,
     pad_to_network,
     plan_topology,
@@ -51,9 +53,35 @@ def test_a_network_of_monai_by_import_path() -> None:
     )
     arguments = network_arguments(config, **DATA)
     assert arguments["spatial_dims"] == 3
-    assert divisor_of(arguments) == (4, 4, 4)
+    assert divisor_of(config.target, arguments) == (4, 4, 4)
     network = build_network(config.target, arguments).eval()
     assert network(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 3, 16, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments", "divisor", "stride"),
+    [
+        ("crossfold.learning.networks.UNet3D", {}, (16, 16, 16), (2, 2, 2)),
+        ("crossfold.learning.networks.UNet2D", {}, (16, 16, 1), (2, 2, 1)),
+        ("crossfold.learning.networks.Basic", {}, (1, 1, 1), (1, 1, 1)),
+        ("monai.networks.nets.SegResNet", {}, (8, 8, 8), (2, 2, 2)),
+        ("monai.networks.nets.SegResNet", {"blocks_down": [1, 2]}, (2, 2, 2), (2, 2, 2)),
+        ("monai.networks.nets.SwinUNETR", {}, (32, 32, 32), (2, 2, 2)),
+        ("monai.networks.nets.SwinUNETR", {"spatial_dims": 2}, (32, 32, 1), (2, 2, 1)),
+        (
+            "monai.networks.nets.UNet",
+            {"spatial_dims": 2, "channels": [4, 8, 16], "strides": [2, [2, 1]]},
+            (4, 2, 1),
+            (2, 2, 1),
+        ),
+        ("monai.networks.nets.BasicUNet", {"features": [4] * 6}, (32, 32, 32), (2, 2, 2)),
+    ],
+)
+def test_what_a_network_needs_of_an_image(
+    target: str, arguments: dict[str, object], divisor: Triple, stride: Triple
+) -> None:
+    assert divisor_of(target, arguments) == divisor
+    assert first_stride(target, arguments) == stride
 
 
 @pytest.mark.parametrize(

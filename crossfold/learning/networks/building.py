@@ -1,8 +1,7 @@
-"""The default 3-D U-Net, and networks of others by import path."""
+"""Networks by import path: their arguments, their topology, and what they need of an image."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
 from collections.abc import Sequence
@@ -12,8 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from crossfold.config.functions import load_object
 from crossfold.config.learning import NetworkConfig
 from crossfold.errors import CrossfoldError
+from crossfold.learning.networks.outputs import SliceWise
+from crossfold.learning.networks.unet import UNet
 
 # A voxel is called anisotropic where one side is longer than this many times its shortest side.
 ANISOTROPY = 1.5
@@ -21,96 +23,6 @@ ANISOTROPY = 1.5
 SMALLEST_AXIS = 3
 
 Triple = tuple[int, int, int]
-
-
-class UNet(nn.Module):
-    """A plain 3-D U-Net: strided convolutions down, transposed convolutions up.
-
-    After Çiçek et al. 2016 (arXiv 1606.06650), with the anisotropic kernels and strides of nnU-Net
-    (Isensee et al. 2021, doi 10.1038/s41592-020-01008-z). One convolution at full resolution, where
-    it is dearest, and two elsewhere; batch normalisation, whose layout stays channels-last.
-
-    Parameters
-    ----------
-    in_channels, out_channels
-        Image channels; structures and background.
-    channels
-        Features of each level.
-    kernel_sizes
-        Kernel of each level.
-    strides
-        Stride between each level and the next.
-    convolutions
-        Convolutions per level below the first.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        channels: Sequence[int] = (16, 32, 64, 128),
-        kernel_sizes: Sequence[Sequence[int]] | None = None,
-        strides: Sequence[Sequence[int]] | None = None,
-        convolutions: int = 2,
-    ) -> None:
-        super().__init__()
-        levels = len(channels)
-        kernels = [tuple(k) for k in kernel_sizes or [(3, 3, 3)] * levels]
-        steps = [(x, y, z) for x, y, z in strides or [(2, 2, 2)] * (levels - 1)]
-        if len(kernels) != levels or len(steps) != levels - 1:
-            raise CrossfoldError(
-                f"network: {levels} `channels` with {len(kernels)} `kernel_sizes` and "
-                f"{len(steps)} `strides`",
-                remedy=f"give {levels} kernel sizes and {levels - 1} strides",
-            )
-        self.encoder = nn.ModuleList()
-        self.upsample = nn.ModuleList()
-        self.decoder = nn.ModuleList()
-        features = in_channels
-        for level, width in enumerate(channels):
-            stride = steps[level - 1] if level else (1, 1, 1)
-            count = convolutions if level else 1
-            self.encoder.append(_stage(features, width, kernels[level], stride, count))
-            features = width
-        for level in reversed(range(levels - 1)):
-            width, count = channels[level], convolutions if level else 1
-            self.upsample.append(
-                nn.ConvTranspose3d(channels[level + 1], width, steps[level], steps[level])
-            )
-            self.decoder.append(_stage(2 * width, width, kernels[level], (1, 1, 1), count))
-        self.head = nn.Conv3d(channels[0], out_channels, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
-                nn.init.kaiming_normal_(module.weight, a=0.01)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Map (batch, channel, x, y, z) to logits (batch, class, x, y, z)."""
-        skipped = []
-        for stage in self.encoder:
-            image = stage(image)
-            skipped.append(image)
-        skipped.pop()
-        for upsample, stage in zip(self.upsample, self.decoder, strict=True):
-            image = stage(torch.cat([upsample(image), skipped.pop()], dim=1))
-        return self.head(image)
-
-
-def _stage(
-    features: int, width: int, kernel: tuple[int, ...], stride: tuple[int, ...], count: int
-) -> nn.Sequential:
-    """Stack convolution, batch normalisation and leaky ReLU `count` times."""
-    layers: list[nn.Module] = []
-    for position in range(count):
-        step = stride if position == 0 else 1
-        padding = tuple(size // 2 for size in kernel)
-        layers += [
-            nn.Conv3d(features, width, kernel, step, padding, bias=False),  # type: ignore[arg-type]
-            nn.BatchNorm3d(width),
-            nn.LeakyReLU(0.01, inplace=True),
-        ]
-        features = width
-    return nn.Sequential(*layers)
 
 
 def plan_topology(
@@ -200,40 +112,59 @@ def build_network(target: str, arguments: dict[str, Any]) -> nn.Module:
             f"network: {target} refuses its arguments: {error}",
             remedy=f"see the signature {inspect.signature(constructor)}",
         ) from error
+    if is_2d(arguments):
+        return SliceWise(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # The overloads that torch declares leave memory_format out.
     return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 
+def is_2d(arguments: dict[str, Any]) -> bool:
+    """Say whether the arguments are those of a 2-D network."""
+    return arguments.get("spatial_dims") == 2
+
+
 def _constructor(target: str) -> type[nn.Module]:
-    module, _, name = target.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise CrossfoldError(
-            f"network._target_: cannot import {target} ({error})",
-            remedy="check the spelling, and that the package is installed or beside the Snakefile",
-        ) from error
+    return load_object(target, "network._target_")
 
 
-def divisor_of(arguments: dict[str, Any]) -> Triple:
-    """Return the multiple of voxels per axis that a network needs: the product of its strides."""
-    strides = arguments.get("strides")
-    if not strides:
-        levels = len(arguments.get("channels") or arguments.get("features") or range(6))
-        factor = 2 ** (levels - 1)
-        return factor, factor, factor
-    per_axis = [[step] * 3 if isinstance(step, int) else list(step) for step in strides]
-    x, y, z = (math.prod(axis) for axis in zip(*per_axis, strict=True))
+def divisor_of(target: str, arguments: dict[str, Any]) -> Triple:
+    """Return the multiple of voxels per axis that a network needs.
+
+    A network can say it itself, as a class attribute `divisor` (x, y, z). Otherwise it is the
+    product of its `strides`, or what MONAI documents of SegResNet and SwinUNETR; of others, 2 to
+    the power of one less than the levels that `channels` or `features` name.
+    """
+    constructor = _constructor(target)
+    if declared := getattr(constructor, "divisor", None):
+        x, y, z = declared
+        return x, y, z
+    if arguments.get("strides"):
+        per_axis = [_per_axis(step, arguments) for step in arguments["strides"]]
+        x, y, z = (math.prod(axis) for axis in zip(*per_axis, strict=True))
+        return x, y, z
+    takes = inspect.signature(constructor).parameters
+    values = {name: parameter.default for name, parameter in takes.items()} | arguments
+    if constructor.__name__ == "SwinUNETR":
+        return _per_axis(values["patch_size"] ** 5, arguments)
+    if constructor.__name__.startswith("SegResNet"):
+        return _per_axis(2 ** (len(values["blocks_down"]) - 1), arguments)
+    levels = len(arguments.get("channels") or arguments.get("features") or range(6))
+    return _per_axis(2 ** (levels - 1), arguments)
+
+
+def first_stride(target: str, arguments: dict[str, Any]) -> Triple:
+    """Return the first stride above one of a network: how its grid is made coarser."""
+    for stride in arguments.get("strides") or ():
+        if max(step := _per_axis(stride, arguments)) > 1:
+            return step
+    x, y, z = (min(2, multiple) for multiple in divisor_of(target, arguments))
     return x, y, z
 
 
-def first_stride(arguments: dict[str, Any]) -> Triple:
-    """Return the first stride above one of a network: how its grid is made coarser."""
-    for stride in arguments.get("strides") or ():
-        x, y, z = (stride,) * 3 if isinstance(stride, int) else stride
-        if max(x, y, z) > 1:
-            return x, y, z
-    return (2, 2, 2)
+def _per_axis(step: int | Sequence[int], arguments: dict[str, Any]) -> Triple:
+    """Return a step along x, y, z; a 2-D network takes none along z."""
+    steps = [step] * 3 if isinstance(step, int) else [*step, 1]
+    return steps[0], steps[1], 1 if is_2d(arguments) else steps[2]
 
 
 def pad_to_network(image: Tensor, divisor: Triple) -> Tensor:

@@ -1,0 +1,17 @@
+"""`hooks:` of a model: functions of a site's own that are called on the way."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from crossfold.config.base import Section, importable
+
+
+class HooksConfig(Section):
+    """Functions of your own, by import path such as my_lab.hooks:notify."""
+
+    post_cross_validation: Annotated[str, AfterValidator(importable)] | None = None
+    """Called as `notify(config, folder)` when everything of the model is made, with its
+    configuration and the folder of its results; what it prints is kept."""
