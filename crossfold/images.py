@@ -259,7 +259,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = path.with_name(f".part-{path.name}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            # Some mounts of object stores cannot rename; a file appears there when it is closed.
+            shutil.copyfile(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sized
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Protocol, TypeVar
 
 from tqdm import tqdm
@@ -29,6 +30,8 @@ def map_subjects(
 ) -> list[Result]:
     """Call a function for every subject, in processes of their own; results keep the order.
 
+    A progress bar is drawn on a terminal, and in no file.
+
     Parameters
     ----------
     function
@@ -47,14 +50,15 @@ def map_subjects(
     """
     total = len(arguments[0])
     workers = min(workers, total)
+    bar = partial(tqdm, total=total, desc=title, unit=unit, disable=None)
     if workers <= 1:
-        return list(tqdm(map(function, *arguments), total=total, desc=title, unit=unit))
+        return list(bar(map(function, *arguments)))
     # Forked, because Snakemake's scripts have no main guard that spawned processes would need.
     context = multiprocessing.get_context("fork")
     try:
         with ProcessPoolExecutor(workers, context) as pool:
             results = pool.map(function, *arguments, chunksize=max(1, total // (workers * 16)))
-            return list(tqdm(results, total=total, desc=title, unit=unit))
+            return list(bar(results))
     except BrokenProcessPool as error:
         raise CrossfoldError(
             f"{title}: a process was killed, probably for want of memory",

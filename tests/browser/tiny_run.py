@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from crossfold.evaluation.summary import summarise_metrics
 from crossfold.evaluation.tables import METRICS_COLUMNS, write_metrics, write_table
 from crossfold.paper.catalogue import FIGURES
 from crossfold.paths import subject_file
+from crossfold.provenance.manifest import UNLISTED, Entry, Kept, Manifest, write_manifest
 
 RUN = "Tiny"
 STRUCTURES = ("gland", "organ & <b>rim</b>")
@@ -52,6 +54,33 @@ def make_run(root: Path, *, subjects: int = 14, test: int = 4, images: bool = Tr
         for number, name in enumerate(names):
             _write_images(root, name, number, _predicted_by(splits, name))
     return results
+
+
+def publish(root: Path, *, left_out: str = "", commit: str = "0123456789" * 4) -> Path:
+    """Write a manifest of the run and its dataset as they are."""
+    files = {}
+    folders = (root / "results" / RUN, root / "data" / "tiny")
+    for file in sorted(file for folder in folders for file in folder.rglob("*")):
+        if file.is_file() and file.name not in UNLISTED:
+            path = file.relative_to(root).as_posix()
+            kept: Kept = "left out" if left_out and left_out in path else "git"
+            content = file.read_bytes()
+            md5 = hashlib.md5(content).hexdigest()
+            files[path] = Entry(md5=md5, size=len(content), kept=kept)
+    manifest = Manifest(
+        model=RUN,
+        commit=commit,
+        uncommitted=("config.yaml",),
+        configuration={"description": "Two <nested> spheres"},
+        seeds={"training": 3},
+        data={"name": "tiny", "images": f"{'d' * 32}.dir", "table": "e" * 32},
+        lock={"locks/core.txt": "f" * 32},
+        software={"crossfold": "0.1.0", "python": "3.11.7", "torch": "2.13.0+cpu"},
+        machines={},
+        directories={},
+        files=files,
+    )
+    return write_manifest(manifest, root)
 
 
 def report_inputs(results: Path) -> dict[str, Any]:
