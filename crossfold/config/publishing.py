@@ -7,7 +7,7 @@ from typing import Literal
 from crossfold.config.base import Section
 
 LeftOut = Literal[
-    "dataset", "preprocessed", "checkpoints", "posteriors", "segmentations", "ensemble"
+    "dataset", "preprocessed", "checkpoints", "posteriors", "segmentations", "ensemble", "watching"
 ]
 
 
@@ -16,5 +16,6 @@ class PublishConfig(Section):
 
     left_out: tuple[LeftOut, ...] = ()
     """What stays on this machine, and only its digests are published: the images of the dataset,
-    preprocessed subjects, checkpoints, posteriors or segmentations of the folds, or all maps of
-    the ensemble. Whoever pulls computes it again when a change makes it necessary."""
+    preprocessed subjects, checkpoints, posteriors or segmentations of the folds, all maps of the
+    ensemble, or what TensorBoard shows of the trainings. Whoever pulls computes it again when a
+    change makes it necessary."""

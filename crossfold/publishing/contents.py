@@ -21,8 +21,10 @@ _DIRECTORIES = {
         paths.ENSEMBLE_POSTERIORS,
         paths.ENSEMBLE_SEGMENTATIONS,
         paths.ENSEMBLE_UNCERTAINTY,
+        paths.ENSEMBLE_DISAGREEMENT,
     ),
-    "pictures": (paths.THUMBNAILS,),
+    "watching": (paths.TENSORBOARD, paths.EXAMPLE_IMAGES),
+    "pictures": (paths.THUMBNAILS, paths.PATCH_SAMPLING),
     "bundle": (f"{paths.MODEL}/model",),
 }
 
