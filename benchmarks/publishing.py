@@ -128,10 +128,6 @@ def measure_dry_run(folder: Path) -> float:
     """Time a dry run after 2 000 images of 1 000 subjects were pulled and restored."""
     copy_workflow(folder)
     make_dataset(folder)
-    # What it was imported from is not the checkout itself.
-    (folder / "raw").mkdir()
-    config = folder / "large.yaml"
-    config.write_text(config.read_text().replace("path: .", "path: raw"), encoding="utf-8")
     for image in (folder / "data/large/images").iterdir():
         image.write_text(image.name, encoding="utf-8")
     run(folder, "git", "init", "--quiet")
