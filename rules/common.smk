@@ -12,6 +12,7 @@ from crossfold.workflow import (
     fingerprint,
     fingerprint_with_imports,
     notice_edits,
+    notice_published,
     readable_errors,
     say_what_failed,
     say_what_was_made,
@@ -23,6 +24,8 @@ with readable_errors():
     CONFIG = load_config(config, configuration_files(workflow))
 
 if workflow.is_main_process:
+    with readable_errors():
+        notice_published()
     notice_edits()
 
 CORES = workflow.cores or workflow.resource_settings.local_cores or 1

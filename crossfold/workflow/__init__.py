@@ -8,7 +8,7 @@ from crossfold.workflow.jobs import files_of, job, version_of
 from crossfold.workflow.messages import readable_errors, say_what_failed, say_what_was_made
 from crossfold.workflow.own_code import OwnCode
 from crossfold.workflow.provenance import record
-from crossfold.workflow.restoring import Restored, restore
+from crossfold.workflow.restoring import Restored, notice_published, restore
 
 __all__ = [
     "OwnCode",
@@ -20,6 +20,7 @@ __all__ = [
     "fingerprint_with_imports",
     "job",
     "notice_edits",
+    "notice_published",
     "readable_errors",
     "record",
     "restore",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,6 +23,7 @@ PROVENANCE_FORMAT = 1
 Digest = Callable[[str], str | None]
 
 _SCRIPT = "scripts/{rule}.py"
+_REMEMBERED = ".snakemake/crossfold/{model}.sha256"
 
 
 class Job(NamedTuple):
@@ -96,7 +98,29 @@ def record(model: str, root: Path = Path(), *, inside_a_job: bool = False) -> Pa
     }
     with atomic_path(file) as temporary:
         temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    remember_published(model, root)
     return file
+
+
+def remember_published(model: str, root: Path = Path()) -> None:
+    """Keep in mind that Snakemake's records are those of a model's provenance, or newer."""
+    memory = root / _REMEMBERED.format(model=model)
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(memory) as temporary:
+        temporary.write_text(_identity(model, root), encoding="utf-8")
+
+
+def is_remembered(model: str, root: Path = Path()) -> bool:
+    """Whether a model's provenance was written or restored here, and is still the same."""
+    try:
+        known = (root / _REMEMBERED.format(model=model)).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False
+    return known == _identity(model, root)
+
+
+def _identity(model: str, root: Path) -> str:
+    return hashlib.sha256((root / paths.PROVENANCE.format(model=model)).read_bytes()).hexdigest()
 
 
 def read_provenance(model: str, root: Path = Path()) -> list[Job]:

@@ -106,11 +106,16 @@ def refuse_while_running(root: Path) -> None:
     CrossfoldError
         If a lock of Snakemake is there.
     """
-    if any((root / _LOCKS).glob("*.lock")):
+    if is_running(root):
         raise CrossfoldError(
             "Snakemake is running in this folder, or was killed",
             remedy="wait until it ends; if none runs: snakemake --unlock",
         )
+
+
+def is_running(root: Path) -> bool:
+    """Whether Snakemake runs in a folder, or was killed there."""
+    return any((root / _LOCKS).glob("*.lock"))
 
 
 def _place(root: Path, path: str) -> Path:

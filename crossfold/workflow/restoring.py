@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,13 +12,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from crossfold.workflow.provenance import (
     Job,
+    is_remembered,
     looked_up,
     models_with_provenance,
     read_provenance,
+    remember_published,
 )
 from crossfold.workflow.records import (
     ensure_timestamp,
     forget_record,
+    is_running,
     modified,
     read_record,
     refuse_while_running,
@@ -78,7 +82,31 @@ def restore(models: Sequence[str] = (), root: Path = Path()) -> Restored:
     names = list(models) or models_with_provenance(root)
     jobs = [job for name in names for job in read_provenance(name, root)]
     with Digests(root) as digests:
-        return _Restoration(root, jobs, digests).run(names)
+        found = _Restoration(root, jobs, digests).run(names)
+    for name in names:
+        remember_published(name, root)
+    return found
+
+
+def notice_published(root: Path = Path()) -> None:
+    """Restore the models that git has brought since, and say which.
+
+    Without its records, Snakemake takes every file of a clone for up to date, whatever the
+    configuration says. While it runs elsewhere in this folder, nothing is restored.
+
+    Raises
+    ------
+    CrossfoldError
+        If the provenance of a model cannot be read.
+    """
+    unknown = [name for name in models_with_provenance(root) if not is_remembered(name, root)]
+    if unknown and not is_running(root):
+        found = restore(unknown, root)
+        print(
+            f"{', '.join(unknown)}: {len(found.same)} published files checked, so that Snakemake "
+            "can tell what has changed since.",
+            file=sys.stderr,
+        )
 
 
 class _Window(NamedTuple):

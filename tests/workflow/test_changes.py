@@ -217,8 +217,28 @@ def test_a_change_runs_what_depends_on_it(checkout: Checkout, kind: str) -> None
     assert rules_to_run(checkout) == expected
 
 
-def test_a_pull_without_restoring_is_not_believed(cloned: Checkout) -> None:
-    assert rules_to_run(cloned)
+@pytest.mark.parametrize("kind", ["learning rate", "script"])
+def test_a_pull_without_restoring_is_checked_before_it_is_believed(
+    cloned: Checkout, kind: str
+) -> None:
+    change, expected = CHANGES[kind]
+    change(cloned)
+    done = plan(cloned, "--dry-run")
+    assert {*done.jobs} == expected
+    assert "published files checked" in done.errors
+    assert "published files checked" not in plan(cloned, "--dry-run").errors
+
+
+def test_results_that_git_alone_has_brought_are_not_taken_for_those_of_another_configuration(
+    ran: Checkout, tmp_path: Path
+) -> None:
+    checkout = copy_checkout(tmp_path / "checkout")
+    for name in ("tiny.yaml", "results/Tiny/provenance.json", *TARGETS):
+        (checkout.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ran.folder / name, checkout.folder / name)
+    assert rules_to_run(checkout) == set()
+    CHANGES["learning rate"][0](checkout)
+    assert rules_to_run(checkout) == EVERYTHING
 
 
 @pytest.mark.parametrize("change", [correct_a_contour, add_a_subject])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from crossfold.errors import CrossfoldError
-from crossfold.workflow import explain, record, restore
+from crossfold.workflow import explain, notice_published, record, restore
 from crossfold.workflow.provenance import read_provenance
 from crossfold.workflow.records import TIMESTAMP, modified, read_record
 
@@ -64,6 +64,25 @@ def test_what_matches_gets_its_time_and_record_back() -> None:
     assert restored is not None
     assert (restored["starttime"], restored["endtime"]) == (2000, 2010)
     assert restored["params"] == ["{'seed': 0}"]
+
+
+def test_what_git_has_brought_is_restored_once(capsys: pytest.CaptureFixture[str]) -> None:
+    notice_published()
+    assert modified(Path("results/First/metrics.csv")) == 1010
+    assert "First, Second: 3 published files checked" in capsys.readouterr().err
+    notice_published()
+    assert capsys.readouterr().err == ""
+    publish("Second", 3000.0, metrics="0.95")  # as `git pull` brings it
+    write("results/Second/metrics.csv", "0.95")
+    notice_published()
+    assert "Second: 2 published files" in capsys.readouterr().err
+    assert modified(Path("results/Second/metrics.csv")) == 3010
+
+
+def test_nothing_is_restored_while_snakemake_runs() -> None:
+    write(".snakemake/locks/0.input.lock", "")
+    notice_published()
+    assert read_record(Path(), "results/First/metrics.csv") is None
 
 
 def test_what_differs_is_new_and_unknown() -> None:
