@@ -26,8 +26,10 @@ from benchmarks.machine import describe
 from crossfold.config.inheritance import resolve
 from crossfold.config.learning import NetworkConfig, TrainingConfig
 from crossfold.data.preprocessing import IMAGE, LABELS, VOXELS, Plan
+from crossfold.learning.cards import make_card
 from crossfold.learning.devices import prepare_process
-from crossfold.learning.training import _Training, make_card
+from crossfold.learning.training import _Training
+from crossfold.learning.watching import Unwatched
 from crossfold.paths import subject_file
 
 SUBJECTS, SHAPE = 16, (35, 50, 36)
@@ -118,18 +120,21 @@ def parts_of_a_step(run: _Training, step: int) -> dict[str, float]:
 
         return wrapper
 
-    network, update, backward = run.network.forward, run._update, torch.Tensor.backward
+    network, backward = run.network.forward, torch.Tensor.backward
+    optimiser = run.optimisation.optimiser
+    update = optimiser.step
     run.network.forward = timed("forward", network)  # type: ignore[method-assign]
-    run._update = timed("optimiser", update)  # type: ignore[method-assign]
+    optimiser.step = timed("optimiser", update)  # type: ignore[method-assign]
     torch.Tensor.backward = timed("backward", backward)  # type: ignore[method-assign,assignment]
     try:
         started = time.process_time()
-        images, labels, _ = timed("data and augmentation", run._batch)(step)
+        make = timed("data and augmentation", run.batches.make)
+        images, labels, _ = make(step, Unwatched().laps)
         run._step(step, images, labels)
         seconds["whole step"] = time.process_time() - started
     finally:
         run.network.forward = network  # type: ignore[method-assign]
-        run._update = update  # type: ignore[method-assign]
+        optimiser.step = update  # type: ignore[method-assign]
         torch.Tensor.backward = backward  # type: ignore[method-assign]
     known = sum(value for name, value in seconds.items() if name != "whole step")
     return seconds | {"loss and the rest": seconds["whole step"] - known}

@@ -18,8 +18,8 @@ class CrossfoldError(ValueError):
         super().__init__(f"{message}\n  Remedy: {remedy}" if remedy else message)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (self.message, self.remedy)
+        return _rebuild, (type(self), self.message, self.remedy)
 
 
-def _rebuild(message: str, remedy: str) -> CrossfoldError:
-    return CrossfoldError(message, remedy=remedy)
+def _rebuild(kind: type[CrossfoldError], message: str, remedy: str) -> CrossfoldError:
+    return kind(message, remedy=remedy)

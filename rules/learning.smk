@@ -1,4 +1,5 @@
-# Training: one job per fold, one thread each. Folds side by side are faster than threads in a fold.
+# Training: one job per fold, one thread each, or one per device where several share a fold. Folds
+# side by side are faster than threads in a fold.
 
 
 rule train_fold:
@@ -6,6 +7,7 @@ rule train_fold:
     input:
         preprocessed=paths.PREPROCESSED,
         splits=paths.SPLITS,
+        plan=if_planned(paths.MODEL_PLAN),
         initial=initial_weights,
         own_code=own_code("network", "training"),
     output:
@@ -24,19 +26,23 @@ rule train_fold:
         init_from=init_from_of,
         version=STAGE_VERSION,
         software=software_of("torch"),
-    threads: 1
+    threads: devices_of
     # Training is what everything waits for.
     priority: 10
     resources:
-        gpu=1,
+        gpu=devices_of,
         mem_mb=8000,
         runtime=1440,
         # Resources, because a fold is not trained again elsewhere when they change.
         state_dir=CONFIG.state_dir,
         device=device_of,
+        devices=lambda wildcards: model_of(wildcards).training.devices,
         example_images_every=diagnostics_of("example_images_every"),
         resources_every_s=diagnostics_of("resources_every_s"),
     conda:
         "../envs/torch.yaml"
     script:
         "../scripts/train_fold.py"
+
+
+include: "search.smk"

@@ -15,6 +15,13 @@ from pydantic import (
     model_validator,
 )
 
+from crossfold.config.augmentation import (
+    Augmentation,
+    AugmentationConfig,
+    Fraction,
+    Pairs,
+    mirror_pairs_of,
+)
 from crossfold.config.base import Section, importable
 from crossfold.config.losses import Losses
 from crossfold.config.optimisation import (
@@ -28,9 +35,8 @@ from crossfold.config.optimisation import (
 )
 from crossfold.config.sampling import SamplingConfig
 
-Axis = Literal["x", "y", "z"]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-PerAxis = tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat]
+PLACE = frozenset({"device", "devices"})
+"""Keys of `training` that say where a fold is trained: it is not trained again when they change."""
 _ONE_CYCLE_WARMUP = 0.15
 
 
@@ -51,35 +57,6 @@ class NetworkConfig(BaseModel):
     def arguments(self) -> dict[str, Any]:
         """Arguments of the constructor."""
         return dict(self.__pydantic_extra__ or {})
-
-
-class AugmentationConfig(Section):
-    """Random changes to each training crop; standard deviations unless said otherwise."""
-
-    mirror_axes: tuple[Axis, ...] = ()
-    """Axes along which a crop is mirrored at random, where anatomy allows it."""
-    mirror_pairs: tuple[tuple[str, str], ...] = ()
-    """Structures that change names when mirrored along x, such as [femur_l, femur_r]."""
-    affine_probability: Fraction = 0.5
-    """Share of the crops that are rotated, scaled and deformed."""
-    rotation_deg: PerAxis = (7.0, 7.0, 7.0)
-    """Rotation about x, y, z in degrees."""
-    scaling: NonNegativeFloat = 0.1
-    """Logarithm of the scale, common to all axes that are not kept."""
-    aspect: NonNegativeFloat = 0.0
-    """Logarithm of the scale of x, and of 1 / scale of y."""
-    elastic_mm: NonNegativeFloat = 0.0
-    """In-plane elastic displacement in mm, of half of the crops that are deformed."""
-    gain: Fraction = 0.15
-    """Half width of the uniform factor around 1 on intensities."""
-    offset: NonNegativeFloat = 0.1
-    """Half width of the uniform shift of intensities, after normalisation."""
-    gamma: NonNegativeFloat = 0.0
-    """Logarithm of the exponent on intensities scaled to [0, 1], for half of the crops."""
-    bias_field: NonNegativeFloat = 0.0
-    """Smooth additive in-plane field on intensities, for half of the crops."""
-    noise: NonNegativeFloat = 0.0
-    """Largest standard deviation of white noise, for 30 % of the crops."""
 
 
 class CheckpointsConfig(Section):
@@ -111,7 +88,7 @@ class TrainingConfig(Section):
     iterations_per_epoch: PositiveInt = 25
     """Optimisation steps per epoch, whatever the number of subjects."""
     batch_size: PositiveInt = 2
-    """Crops per step."""
+    """Crops per step, on all devices together."""
     patch_size: Literal["auto"] | tuple[PositiveInt, PositiveInt, PositiveInt] = "auto"
     """Crop in voxels of the training grid; auto: the median image, cut to about 65 000 voxels."""
     foreground: Fraction = 0.5
@@ -146,17 +123,26 @@ class TrainingConfig(Section):
     """Compile the training step with torch.compile, which needs a C++ compiler."""
     device: str = "auto"
     """cpu, cuda, cuda:1; auto: a GPU where there is one."""
+    devices: PositiveInt | Literal["auto"] = 1
+    """GPUs (of a CPU: processes) that share the crops of each step; auto: as many of the GPUs that
+    the job sees as divide `batch_size`."""
     seed: int = 0
     """Seed; fold k uses seed + k."""
     validate_every: PositiveInt = 5
     """Epochs between two measurements of loss and Dice on crops of the validation subjects."""
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     """Which epochs are kept, besides the last one."""
-    augmentation: AugmentationConfig = AugmentationConfig()
-    """Random changes to training crops."""
+    augmentation: Augmentation = Field(default_factory=AugmentationConfig)
+    """Random changes to training crops: the keys of a shorthand, or a list of transforms, done in
+    its order."""
 
     @model_validator(mode="after")
     def _agree(self) -> TrainingConfig:
+        if self.devices != "auto" and self.batch_size % self.devices:
+            raise ValueError(
+                f"devices: {self.devices} of them cannot share {self.batch_size} crops alike; make "
+                "batch_size a multiple of it"
+            )
         floor = self.schedule.floor
         if floor > self.learning_rate:
             raise ValueError(
@@ -173,6 +159,11 @@ class TrainingConfig(Section):
                 f"{self.iterations}; shorten it"
             )
         return self
+
+    @property
+    def mirror_pairs(self) -> Pairs:
+        """Structures that change names when mirrored along x."""
+        return mirror_pairs_of(self.augmentation)
 
     @property
     def _is_one_cycle(self) -> bool:

@@ -36,6 +36,12 @@ def select_device(name: str) -> torch.device:
     return device
 
 
+def use_device(device: torch.device) -> None:
+    """Make a GPU the one that this thread means when it names none."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+
+
 def computes_in_bf16(precision: str, device: torch.device) -> bool:
     """Say whether the network runs in bf16: when asked to, or when auto and the processor can."""
     if precision != "auto":

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from crossfold.images import atomic_path
+from crossfold.learning.distributed import processes, summed
 
 TRAINING_COLUMNS = ["epoch", "phase", "metric", "value", "lr", "seconds"]
 
@@ -55,9 +56,10 @@ class History:
 
     def add_voxels(self, phase: str) -> None:
         """Add the mean number of voxels of each structure in the crops seen, and their share."""
-        for structure, count in zip(self.structures, self._voxels[1:].tolist(), strict=True):
-            self.add(phase, f"voxels_{structure}", count / self._crops)
-        share = self._voxels[1:].sum() / self._voxels.sum()
+        voxels, crops = summed(torch.from_numpy(self._voxels)).numpy(), self._crops * processes()
+        for structure, count in zip(self.structures, voxels[1:].tolist(), strict=True):
+            self.add(phase, f"voxels_{structure}", count / crops)
+        share = voxels[1:].sum() / voxels.sum()
         self.add(phase, "proportion_foreground", float(share))
 
     def frame(self) -> pd.DataFrame:

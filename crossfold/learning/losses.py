@@ -15,6 +15,7 @@ from crossfold.config.functions import load_object
 from crossfold.config.learning import TrainingConfig
 from crossfold.config.losses import CrossEntropy, Focal, ImportedLoss, SoftDice, SquaredDice
 from crossfold.errors import CrossfoldError
+from crossfold.learning.distributed import processes, summed
 
 # Per voxel, in sums of the squared Dice; and in the factor of the focal loss.
 _DICE_EPSILON = 1e-10
@@ -115,8 +116,8 @@ def _dice_of_structures(probability: Tensor, labels: Tensor) -> Tensor:
     classes = torch.arange(1, probability.shape[1] + 1, device=labels.device)
     truth = (labels[:, None] == classes[:, None, None, None]).to(probability.dtype)
     everywhere = (0, 2, 3, 4)
-    overlap = (probability * truth).sum(everywhere)
-    total = probability.sum(everywhere) + truth.sum(everywhere)
+    overlap = summed((probability * truth).sum(everywhere))
+    total = summed(probability.sum(everywhere) + truth.sum(everywhere))
     return (2 * overlap + 1e-5) / (total + 1e-5)
 
 
@@ -215,7 +216,7 @@ def focal(
     with torch.no_grad():
         probability = functional.softmax(logits, dim=1).gather(1, labels[:, None])[:, 0]
         factor = (1 - probability + _FOCAL_EPSILON) ** gamma
-        factor = factor / factor.mean()
+        factor = factor / (summed(factor.mean()) / processes())
     return (factor * _voxel_entropy(logits, labels, power)).mean()
 
 
@@ -233,7 +234,7 @@ def class_weights(labels: Tensor, classes: int, power: float, *, background: boo
     background
         Whether the background has a weight too.
     """
-    voxels = torch.stack([(labels == value).sum() for value in range(classes)])
+    voxels = summed(torch.stack([(labels == value).sum() for value in range(classes)]))
     weights = voxels[0 if background else 1 :].clamp(min=1).double() ** -power
     return (weights / weights.mean()).float()
 
@@ -274,9 +275,10 @@ def _shape(value: Any) -> str:
 def hard_dice(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the Dice of each structure over a batch, (structure,); NaN where absent in both."""
     predicted = logits.argmax(dim=1)
-    scores = []
+    overlaps, totals = [], []
     for value in range(1, logits.shape[1]):
         prediction, truth = predicted == value, labels == value
-        total = prediction.sum() + truth.sum()
-        scores.append(2 * (prediction & truth).sum() / total)
-    return torch.stack(scores)
+        overlaps.append((prediction & truth).sum())
+        totals.append(prediction.sum() + truth.sum())
+    overlap, total = summed(torch.stack([torch.stack(overlaps), torch.stack(totals)]))
+    return 2 * overlap / total

@@ -33,6 +33,10 @@ from crossfold.learning.checkpoints import distinct_tensors
 MOST_SKIPPED_STEPS = 20
 
 
+class DivergedError(CrossfoldError):
+    """A training whose loss or gradient is no longer a number."""
+
+
 def learning_rate(config: TrainingConfig, step: int) -> float:
     """Return the learning rate of a step, which depends on nothing but its number.
 
@@ -183,7 +187,7 @@ class Optimisation:
 
         Raises
         ------
-        CrossfoldError
+        DivergedError
             If too many in a row were not.
         """
         rate = learning_rate(self.config, number)
@@ -210,7 +214,7 @@ class Optimisation:
     def _count(self, finite: bool) -> None:
         self.skipped_in_a_row = 0 if finite else self.skipped_in_a_row + 1
         if self.skipped_in_a_row >= MOST_SKIPPED_STEPS:
-            raise CrossfoldError(
+            raise DivergedError(
                 f"{MOST_SKIPPED_STEPS} gradients in a row are not finite",
                 remedy="lower training.learning_rate, or set training.precision to fp32",
             )

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from crossfold.config.learning import TrainingConfig
+from crossfold.config.learning import PLACE, TrainingConfig
 from crossfold.errors import CrossfoldError
 from crossfold.images import atomic_directory, atomic_path
 from crossfold.learning.checkpoints import read_pickle
@@ -42,10 +42,11 @@ class TrainingState:
 
     def __init__(self, parent: Path, identity: dict[str, Any], config: TrainingConfig) -> None:
         self.config = config
-        everything = config.model_dump(mode="json", exclude={"device"})
+        everything = config.model_dump(mode="json", exclude={*PLACE})
         # What may change when a training is extended.
-        kept = {"checkpoints": {"first", "every"}, "epochs": True, "extended_from": True}
-        lasting = config.model_dump(mode="json", exclude={"device": True, **kept})  # type: ignore[arg-type]
+        changing = {"checkpoints": {"first", "every"}, "epochs": True, "extended_from": True}
+        places = dict.fromkeys(PLACE, True)
+        lasting = config.model_dump(mode="json", exclude={**places, **changing})  # type: ignore[arg-type]
         own = everything if config.depends_on_length else lasting
         self.directory = parent / _digest({**identity, "training": own})
         self._ended = parent / _ENDED / _digest({**identity, "training": lasting})

@@ -33,12 +33,28 @@ class Crops:
     labels
         int64 (crop, x, y, z).
     subjects
-        The subject of each crop.
+        The subject of each crop, also of those that are on other devices.
     """
 
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
     subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Share:
+    """The crops of a batch that one device works on.
+
+    Parameters
+    ----------
+    crops
+        Which of them.
+    total
+        How many the whole batch has.
+    """
+
+    crops: slice
+    total: int
 
 
 class CropSampler:
@@ -85,7 +101,13 @@ class CropSampler:
         files = [subject_file(preprocessed, subject, suffix) for subject in self.subjects]
         return [np.load(file, mmap_mode="r") for file in files]
 
-    def draw(self, random: np.random.Generator, count: int, margin: Sequence[int]) -> Crops:
+    def draw(
+        self,
+        random: np.random.Generator,
+        count: int,
+        margin: Sequence[int],
+        share: Share | None = None,
+    ) -> Crops:
         """Draw crops, each with a margin around it from which it can be rotated.
 
         Parameters
@@ -96,14 +118,17 @@ class CropSampler:
             Number of crops.
         margin
             Voxels added on both sides along x, y, z.
+        share
+            Which of the crops to read; by default all that are drawn.
         """
         drawn = random.integers(len(self.subjects), size=count)
         around = np.asarray(margin)
         full = tuple(self.size + 2 * around)
-        images = np.zeros((count, self._images[0].shape[0], *full), dtype=np.float32)
-        labels = np.zeros((count, *full), dtype=np.int64)
-        for crop, index in enumerate(drawn):
-            start = self.start(random, index) - around
+        starts = [(index, self.start(random, index) - around) for index in drawn]
+        read = starts[share.crops] if share else starts
+        images = np.zeros((len(read), self._images[0].shape[0], *full), dtype=np.float32)
+        labels = np.zeros((len(read), *full), dtype=np.int64)
+        for crop, (index, start) in enumerate(read):
             source, target = _overlap(start, full, self._labels[index].shape)
             images[crop][(slice(None), *target)] = self._images[index][(slice(None), *source)]
             labels[crop][target] = self._labels[index][source]

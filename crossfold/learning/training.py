@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,25 +24,38 @@ from crossfold.data.preprocessing import Plan
 from crossfold.errors import CrossfoldError
 from crossfold.images import atomic_directory
 from crossfold.learning import STAGE_VERSION
-from crossfold.learning.augmentation import Augmenter, draw_augmentation
+from crossfold.learning.augmentation.pipeline import Augmenter
+from crossfold.learning.batches import Batches
+from crossfold.learning.cards import make_card
 from crossfold.learning.checkpoints import NetworkCard, save_checkpoint
 from crossfold.learning.compilation import compiled
-from crossfold.learning.devices import autocast, prepare_process, select_device, to_device
+from crossfold.learning.devices import autocast, prepare_process, to_device
+from crossfold.learning.distributed import (
+    averaged,
+    of_first,
+    own_device,
+    own_share,
+    parallel,
+    processes,
+    rank,
+    seed_share,
+    with_shared_norms,
+)
 from crossfold.learning.history import History
 from crossfold.learning.initial import REPORT, InitialWeights
+from crossfold.learning.launching import on_all_devices
 from crossfold.learning.losses import hard_dice, make_loss
 from crossfold.learning.machine import Meter
 from crossfold.learning.networks import (
     centre_crop,
     first_stride,
     heads_of,
-    network_arguments,
     pad_to_network,
 )
-from crossfold.learning.optimisation import Optimisation, learning_rate
+from crossfold.learning.optimisation import DivergedError, Optimisation, learning_rate
 from crossfold.learning.recovery import TrainingState
 from crossfold.learning.sampling import CropSampler
-from crossfold.learning.watching import Watch
+from crossfold.learning.watching import Unwatched, Watch
 from crossfold.paths import best_checkpoint, checkpoint
 
 logger = logging.getLogger(__name__)
@@ -51,6 +63,7 @@ logger = logging.getLogger(__name__)
 VALIDATION_BATCHES = 4
 
 
+@on_all_devices
 def train_fold(
     preprocessed: Path,
     *,
@@ -70,7 +83,8 @@ def train_fold(
     diagnostics: DiagnosticsConfig | None = None,
     tensorboard: Path | None = None,
     example_images: Path | None = None,
-) -> None:
+    give_up: Callable[[pd.DataFrame], str | None] | None = None,
+) -> str | None:
     """Train one fold and write its checkpoints, training.csv and machine.json.
 
     A training that was killed continues from its last whole epoch, with the same result as if it
@@ -93,7 +107,7 @@ def train_fold(
     state_directory
         Where the state of a running training lies.
     threads
-        Threads of the processor to use.
+        Threads of the processor to use, on all devices together.
     initial
         Weights to start from instead of random ones; what became of each tensor is written beside
         the checkpoints.
@@ -101,13 +115,21 @@ def train_fold(
         Section `diagnostics`.
     tensorboard, example_images
         Directories of event files and of example crops to write.
+    give_up
+        Asked before every epoch, with the table of what was trained: a reason ends the training
+        there, with its table and without checkpoints. One device is used then, in this process.
+
+    Returns
+    -------
+    str or None
+        Why it was given up; None where it has ended.
 
     Raises
     ------
-    CrossfoldError
+    DivergedError
         If the loss is no longer a number, naming the epoch and the subjects.
     """
-    prepare_process(threads)
+    prepare_process(max(1, threads // processes()))
     plan = Plan.read(preprocessed)
     card = make_card(plan, images=images, structures=structures, network=network, config=config)
     identity = {
@@ -120,15 +142,21 @@ def train_fold(
     if initial:
         identity["init_from"] = initial.digests()
     state = TrainingState(state_directory, identity, config)
-    saved = state.load()
+    saved = of_first(state.load)
     if saved:
         config = config.model_copy(update={"extended_from": tuple(saved["extended_from"])})
     run = _Training(preprocessed, subjects, validation_subjects, card, config, fold, initial)
     meter = Meter(run.device, threads)
     if saved:
         run.resume(saved)
+    if rank() > 0:
+        run.assist()
+        return None
     with atomic_directory(checkpoints) as directory, run.watched(state, diagnostics) as watch:
         for epoch in run.epochs():
+            if give_up and (reason := give_up(run.history.frame())):
+                run.history.write(history)
+                return reason
             run.train_epoch(epoch)
             if epoch in config.checkpoint_epochs:
                 # Kept in the state directory first: a killed run must not lose them.
@@ -152,31 +180,10 @@ def train_fold(
         resources=watch.resources,
         continued_after_epoch=run.continued_after,
         extended_from=[*config.extended_from],
+        devices=processes(),
     )
     state.finish()
-
-
-def make_card(
-    plan: Plan,
-    *,
-    images: Sequence[str],
-    structures: Sequence[str],
-    network: NetworkConfig,
-    config: TrainingConfig,
-) -> NetworkCard:
-    """Settle what the configuration leaves to the data: patch, kernels, strides."""
-    auto = config.patch_size == "auto"
-    patch = plan.auto_patch() if auto else config.patch_size
-    arguments = network_arguments(
-        network,
-        images=len(images),
-        structures=len(structures),
-        spacing_mm=plan.spacing_mm,
-        patch_size=patch,  # type: ignore[arg-type]
-    )
-    return NetworkCard(
-        network.target, arguments, [*images], [*structures], [*plan.spacing_mm], [*patch]
-    )
+    return None
 
 
 class _Training:
@@ -194,15 +201,16 @@ class _Training:
     ) -> None:
         self.card, self.config, self.seed = card, config, config.seed + fold
         self.fold = fold
-        self.device = select_device(config.device)
+        self.device = own_device(config.device)
         self.coarsening = first_stride(card.target, card.arguments)
         torch.manual_seed(self.seed)
         self.network = card.build()
         self.init_report = initial.load_into(self.network, card) if initial else None
-        self.network = self.network.to(self.device)
-        self.forward = compiled(self.network) if config.compile else self.network
+        self.network = with_shared_norms(self.network, self.device).to(self.device)
         self.loss = make_loss(config)
         self.optimisation = Optimisation(self.network, config, self.device)
+        network = parallel(self.network, self.device)
+        self.forward = compiled(network) if config.compile else network
         size = card.patch_size
         sampler = partial(
             CropSampler,
@@ -211,13 +219,19 @@ class _Training:
             foreground=config.foreground,
             class_weights=config.sampling.weights(card.structures),
         )
-        self.sampler = sampler(subjects)
         self.validation = sampler(validation_subjects) if validation_subjects else None
-        self.augmenter = Augmenter(
+        augmenter = Augmenter(
             config.augmentation,
             patch_size=size,
             spacing_mm=card.spacing_mm,
             structures=card.structures,
+        )
+        self.batches = Batches(
+            sampler(subjects),
+            augmenter,
+            device=self.device,
+            seed=self.seed,
+            count=config.batch_size,
         )
         if config.checkpoints.keep_best and self.validation is None:
             raise CrossfoldError(
@@ -235,7 +249,7 @@ class _Training:
 
     def watched(self, state: TrainingState, config: DiagnosticsConfig | None) -> Watch:
         """Begin to look at the training."""
-        self.watch = Watch(
+        watch = Watch(
             state.directory,
             fold=self.fold,
             epochs=self.config.epochs,
@@ -245,7 +259,8 @@ class _Training:
             device=self.device,
             config=config or DiagnosticsConfig(),
         )
-        return self.watch
+        self.watch: Watch | Unwatched = watch
+        return watch
 
     def epochs(self) -> Iterable[int]:
         """Yield the epochs that are left, with a progress bar."""
@@ -256,23 +271,30 @@ class _Training:
             total=self.config.epochs,
             desc=f"train fold {self.fold}",
             unit="epoch",
-            disable=None,  # a log file is no terminal
+            disable=None if rank() == 0 else True,  # None: a log file is no terminal
         )
         return self.progress
+
+    def assist(self) -> None:
+        """Train beside the first process, which writes everything."""
+        self.watch = Unwatched()
+        for epoch in self.epochs():
+            self.train_epoch(epoch)
 
     def train_epoch(self, epoch: int) -> None:
         """Take the steps of one epoch and, now and then, measure on validation crops."""
         losses, scores, skipped = [], [], 0
+        seed_share(self.seed, epoch)
         self.history.start(epoch, self._rate_after(epoch))
         self.network.train()
         per_epoch = self.config.iterations_per_epoch
         steps = range((epoch - 1) * per_epoch, epoch * per_epoch)
-        batches = self.watch.batches(steps, self._batches(steps))
+        batches = self.watch.batches(steps, self.batches.of(steps, self.watch.laps))
         for step, (images, labels, subjects) in zip(steps, batches, strict=True):
             self.history.see(labels)
             loss, logits, target = self._step(step, images, labels)
             if not math.isfinite(loss):
-                raise CrossfoldError(
+                raise DivergedError(
                     f"fold {self.fold}: the loss is {loss} in epoch {epoch} with the subjects "
                     f"{', '.join(subjects)}; the weights of epoch {epoch - 1} are kept in the "
                     "state directory",
@@ -293,34 +315,6 @@ class _Training:
         self.done = epoch
         self.progress.set_postfix(loss=f"{np.mean(losses):.3f}", refresh=False)
 
-    def _batches(self, steps: range) -> Iterator[tuple[Tensor, Tensor, tuple[str, ...]]]:
-        """Yield augmented batches; on a GPU the next one is made while the last one is used."""
-        if self.device.type == "cpu":
-            yield from map(self._batch, steps)
-            return
-        with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(self._batch, steps[0])
-            for step in steps[1:]:
-                batch, ahead = ahead.result(), pool.submit(self._batch, step)
-                yield batch
-            yield ahead.result()
-
-    def _batch(self, step: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-        """Make the batch of a step: a function of seed and step alone."""
-        lap = self.watch.laps(step)
-        random = np.random.default_rng([self.seed, step])
-        generator = torch.Generator(self.device).manual_seed(int(random.integers(2**62)))
-        count = self.config.batch_size
-        crops = self.sampler.draw(random, count, self.augmenter.margin)
-        lap("reading crops")
-        drawn = draw_augmentation(self.config.augmentation, random, count)
-        images = to_device(crops.images, self.device)
-        labels = to_device(crops.labels, self.device)
-        lap("moving them to the device")
-        images, labels = self.augmenter(images, labels, drawn, generator)
-        lap("augmentation")
-        return images, labels, crops.subjects
-
     def _step(self, step: int, images: Tensor, labels: Tensor) -> tuple[float, Tensor, Tensor]:
         """Take one optimisation step; return loss, logits and the labels they answer to."""
         if step < self.config.half_resolution * self.config.planned_iterations(step):
@@ -339,7 +333,7 @@ class _Training:
         loss = sum(weight * self.loss(head, labels) for weight, head in heads)
         assert isinstance(loss, Tensor)
         self.optimisation.step(loss, step)
-        return loss.item(), logits.detach(), labels
+        return averaged(loss.item()), logits.detach(), labels
 
     def _rate_after(self, epoch: int) -> float:
         """Return the learning rate of the last step of an epoch."""
@@ -354,14 +348,15 @@ class _Training:
         losses, scores = [], []
         for batch in range(VALIDATION_BATCHES):
             random = np.random.default_rng([self.seed, batch])
-            crops = self.validation.draw(random, self.config.batch_size, [0, 0, 0])
+            count = self.config.batch_size
+            crops = self.validation.draw(random, count, [0, 0, 0], own_share(count))
             images = pad_to_network(to_device(crops.images, self.device), self.card.divisor)
             images = images.contiguous(memory_format=torch.channels_last_3d)
             labels = pad_to_network(to_device(crops.labels, self.device), self.card.divisor)
             with autocast(self.config.precision, self.device):
                 _, logits = heads_of(network(images))[0]
             labels = centre_crop(labels, logits.shape[2:])
-            losses.append(self.loss(logits, labels).item())
+            losses.append(averaged(self.loss(logits, labels).item()))
             scores.append(hard_dice(logits, labels).tolist())
         dice = pd.DataFrame(scores).mean()
         self.history.record("val", np.mean(losses), dice.tolist())

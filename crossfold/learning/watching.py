@@ -229,6 +229,21 @@ class Watch:
                 shutil.copytree(self.directory / name, directory, dirs_exist_ok=True)
 
 
+class Unwatched:
+    """Stands in for `Watch` in processes that write nothing."""
+
+    def batches(self, _: Sequence[int], batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield batches."""
+        return iter(batches)
+
+    def laps(self, _: int) -> Callable[[str], None]:
+        """Return a function that measures nothing."""
+        return lambda _: None
+
+    def example(self, *_: object) -> None:
+        """Keep nothing."""
+
+
 def _picture(
     image: NDArray[np.float32], label: NDArray[np.uint8], prediction: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:

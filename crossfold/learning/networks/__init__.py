@@ -1,13 +1,12 @@
 """Networks: the default U-Net, InnerEye's, and those of others by import path."""
 
+from crossfold.data.topology import Triple, plan_topology
 from crossfold.learning.networks.building import (
-    Triple,
     build_network,
     divisor_of,
     first_stride,
     network_arguments,
     pad_to_network,
-    plan_topology,
 )
 from crossfold.learning.networks.innereye import Basic, UNet2D, UNet3D
 from crossfold.learning.networks.outputs import centre_crop, heads_of, margin_of

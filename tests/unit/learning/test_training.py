@@ -180,3 +180,21 @@ def test_a_patch_larger_than_every_image_is_padded(preprocessed: Path, tmp_path:
 def test_a_missing_epoch_names_those_that_were_kept(uninterrupted: Path) -> None:
     with pytest.raises(CrossfoldError, match="choose an epoch that was kept: epoch_004, epoch_006"):
         load_checkpoint(checkpoint(uninterrupted / "checkpoints", 5))
+
+
+def test_a_training_is_given_up_for_a_reason_and_again_after_a_restart(
+    preprocessed: Path, tmp_path: Path
+) -> None:
+    asked = []
+
+    def give_up(history: pd.DataFrame) -> str | None:
+        asked.append(0 if history.empty else int(history["epoch"].max()))
+        return "poor" if asked[-1] == 4 else None
+
+    for _ in range(2):
+        train(preprocessed, tmp_path, give_up=give_up)
+        assert pd.read_csv(tmp_path / "training.csv")["epoch"].max() == 4
+        assert not list((tmp_path / "checkpoints").iterdir())
+    assert asked == [0, 1, 2, 3, 4, 4]  # the state of epoch 4 is there: nothing is trained again
+    # Without the rule it goes on from there, and is what it would have been.
+    assert last(train(preprocessed, tmp_path)) == last(train(preprocessed, tmp_path / "whole"))

@@ -15,7 +15,7 @@ from crossfold.data.preprocessing import Plan
 from crossfold.learning.checkpoints import load_checkpoint
 from crossfold.learning.training import train_fold
 from crossfold.paths import checkpoint
-from crossfold.prediction.fold import PredictionSettings, make_predictor
+from crossfold.prediction.member import PredictionSettings, make_predictor
 
 DYNUNET = {
     "_target_": "monai.networks.nets.DynUNet",
