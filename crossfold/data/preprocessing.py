@@ -1,8 +1,6 @@
 """From source images to the arrays that all folds of a model map into memory.
 
-Done once per dataset and model: reorientation to RAS, resampling, intensity normalisation. Air, and
-what lies outside an image, is 0 on the scale of `ct_window` and `percentile` (unless they have
-another `output_range`); with `z_score` 0 is the mean of the image.
+Done once per dataset and model: reorientation to RAS, resampling, intensity normalisation.
 """
 
 from __future__ import annotations
@@ -20,9 +18,9 @@ from numpy.typing import NDArray
 
 from crossfold.config.preprocessing import PreprocessingConfig
 from crossfold.data.dataset import Dataset
-from crossfold.data.normalisation import HISTOGRAM_COLUMNS, histogram, normalise
-from crossfold.data.resampling import resample, resample_labels, resampled_shape
-from crossfold.errors import CrossfoldError
+from crossfold.data.model_input import mask_on_grid, normalised, on_grid, target_mm
+from crossfold.data.normalisation import HISTOGRAM_COLUMNS, histogram
+from crossfold.data.resampling import resample_labels, resampled_shape
 from crossfold.images import atomic_directory, atomic_path, ras_geometry, read_header
 from crossfold.parallel import map_subjects
 from crossfold.paths import subject_file
@@ -116,7 +114,7 @@ def preprocess_dataset(
     median_mm = np.median([own[subject][1] for subject in training_subjects], axis=0).tolist()
     wanted = median_mm if config.spacing_mm == "median" else config.spacing_mm
     shapes = [
-        resampled_shape(shape, spacing_mm, _target_mm(spacing_mm, wanted))
+        resampled_shape(shape, spacing_mm, target_mm(spacing_mm, wanted))
         for shape, spacing_mm in (own[subject] for subject in training_subjects)
     ]
     with atomic_directory(preprocessed) as directory:
@@ -131,7 +129,7 @@ def preprocess_dataset(
         )
         prepared = map_subjects(prepare, subjects, workers=workers, title="preprocess")
         digests = [digest for digest, _ in prepared]
-        x_mm, y_mm, z_mm = _target_mm(median_mm, wanted)
+        x_mm, y_mm, z_mm = target_mm(median_mm, wanted)
         x, y, z = (int(size) for size in np.median(shapes, axis=0))
         plan = Plan((x_mm, y_mm, z_mm), (x, y, z), dict(zip(subjects, digests, strict=True)))
         plan.write(directory)
@@ -149,11 +147,6 @@ def _geometry(
     return ras_geometry(read_header(dataset.path(subject, channel)))
 
 
-def _target_mm(own_mm: Sequence[float], wanted_mm: Sequence[float | None]) -> list[float]:
-    """Return the voxel size that an image gets: along an axis without a wish, its own."""
-    return [o if w is None else w for o, w in zip(own_mm, wanted_mm, strict=True)]
-
-
 def _preprocess_subject(
     subject: str,
     *,
@@ -165,14 +158,15 @@ def _preprocess_subject(
     spacing_mm: Sequence[float | None],
 ) -> tuple[str, pd.DataFrame]:
     """Write the arrays of one subject; return their digest and the histograms of its images."""
-    before: list[NDArray] = [_on_grid(dataset, subject, name, spacing_mm) for name in images]
+    before: list[NDArray] = [
+        on_grid(dataset.image(subject, channel), spacing_mm) for channel in images
+    ]
     shape = before[0].shape
     mask = None
     if config.mask is not None:
-        source = dataset.label_map(subject, [config.mask]).to_ras()
-        mask = resample_labels(source.array, shape, 1).astype(bool)
+        mask = mask_on_grid(dataset.label_map(subject, [config.mask]), shape)
     after: list[NDArray] = [
-        _normalised(array, config, mask, subject=subject, channel=channel)
+        normalised(array, config, mask, subject=subject, channel=channel)
         for channel, array in zip(images, before, strict=True)
     ]
     source = dataset.label_map(subject, structures).to_ras()
@@ -195,42 +189,6 @@ def _preprocess_subject(
         for channel, array in zip(images, arrays_of_stage, strict=True)
     ]
     return digest.hexdigest(), pd.concat(histograms, ignore_index=True)[HISTOGRAM_COLUMNS]
-
-
-def _on_grid(
-    dataset: Dataset, subject: str, channel: str, spacing_mm: Sequence[float | None]
-) -> NDArray[np.float32]:
-    """Return one channel of a subject on the training grid, (x, y, z), RAS."""
-    image = dataset.image(subject, channel).to_ras()
-    target = _target_mm(image.spacing_mm, spacing_mm)
-    return resample(image.array, resampled_shape(image.array.shape, image.spacing_mm, target))
-
-
-def _normalised(
-    array: NDArray[np.float32],
-    config: PreprocessingConfig,
-    mask: NDArray[np.bool_] | None,
-    *,
-    subject: str,
-    channel: str,
-) -> NDArray[np.float16]:
-    """Return an image as training reads it, or say what is wrong with it."""
-    method = config.normalisation_of(channel)
-    try:
-        with np.errstate(over="ignore"):
-            values = normalise(array, method, mask).astype(np.float16)
-    except ValueError as error:
-        raise CrossfoldError(
-            f"subject {subject}, preprocessing.mask: {config.mask}: {error}",
-            remedy="mend the mask, or leave the subject out",
-        ) from error
-    if not np.isfinite(values).all():
-        raise CrossfoldError(
-            f"subject {subject}, image {channel}: values that are not numbers, or beyond ±65504, "
-            f"after preprocessing.normalisation: {method.method}",
-            remedy="mend the image, or choose a method that maps it to a range",
-        )
-    return values
 
 
 def _draw_voxels(labels: NDArray[np.uint8], count: int, *, seed: str) -> NDArray[np.int32]:
