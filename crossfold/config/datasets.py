@@ -16,6 +16,11 @@ from crossfold.paths import DATASET
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 SubjectPattern = Annotated[str, StringConstraints(pattern=r"\{subject\}")]
 
 
@@ -107,6 +112,38 @@ class FolderDataset(_ExistingDataset):
         return self
 
 
+class DicomDataset(_DatasetSection):
+    """Series of CT, MR or PET slices with contours; needs the extra `dicom`."""
+
+    synthetic: ClassVar[bool] = False
+
+    source: Literal["dicom"]
+    """DICOM files in any folders, with RT-STRUCT or DICOM-SEG files drawn on the series."""
+    path: str = Field(min_length=1)
+    """Folder of the source; `$VARIABLE` and `~` are expanded when it is read."""
+    images: dict[str, str] = Field(min_length=1)
+    """Modality or series description of each image channel; `*` and `?` match as in a shell."""
+    structures: dict[str, Annotated[list[str], BeforeValidator(_as_list)]] = Field(min_length=1)
+    """Names that each structure may have in the files, patterns as well; the first found counts."""
+    subjects: Literal["folder", "patient_id", "pseudonym"] = "folder"
+    """Its folder below `path`, its PatientID, or a hash of that made with `pseudonym_key`."""
+    pseudonym_key: str | None = None
+    """Secret that pseudonyms are made with, as `$VARIABLE`."""
+    on_problem: Literal["stop", "exclude"] = "stop"
+    """Stop when a series cannot be imported, or leave it out and say so in the log."""
+
+    @model_validator(mode="after")
+    def _pseudonyms_need_a_key(self) -> DicomDataset:
+        if self.subjects == "pseudonym" and not _VARIABLE.fullmatch(self.pseudonym_key or ""):
+            raise ValueError(
+                "`subjects: pseudonym` needs `pseudonym_key: $VARIABLE`; the secret itself must "
+                "not stand in a file that is published"
+            )
+        if both := set(self.images) & set(self.structures):
+            raise ValueError(f"`{min(both)}` is an image and a structure; rename one of them")
+        return self
+
+
 class DvcDataset(_DatasetSection):
     """A dataset that a git repository tracks with DVC, at one revision."""
 
@@ -128,6 +165,7 @@ DatasetConfig = Annotated[
     | NnunetDataset
     | InnereyeDataset
     | FolderDataset
+    | DicomDataset
     | DvcDataset,
     Field(discriminator="source"),
 ]

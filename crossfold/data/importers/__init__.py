@@ -11,7 +11,13 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from crossfold.config.datasets import DatasetConfig, DvcDataset, PhantomDataset, expand_path
+from crossfold.config.datasets import (
+    DatasetConfig,
+    DicomDataset,
+    DvcDataset,
+    PhantomDataset,
+    expand_path,
+)
 from crossfold.data.dataset import write_table
 from crossfold.data.importers.decathlon import read_decathlon
 from crossfold.data.importers.dvc import import_from_dvc
@@ -63,6 +69,10 @@ def import_dataset(name: str, config: DatasetConfig, folder: Path) -> pd.DataFra
     """
     if isinstance(config, DvcDataset):
         return import_from_dvc(name, config, folder)
+    if isinstance(config, DicomDataset):
+        from crossfold.data.dicom import import_dicom
+
+        return import_dicom(name, config, _source_folder(name, config.path), folder)
     if isinstance(config, PhantomDataset):
         with atomic_directory(folder / "images") as images:
             table = make_phantom(images, subjects=config.subjects, seed=config.seed)

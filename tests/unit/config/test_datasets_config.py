@@ -44,7 +44,7 @@ def test_only_the_phantom_is_synthetic() -> None:
         ({"source": "phantom", "subjects": 1, "path": "data"}, "unknown key `path`"),
         ({"source": "decathlon", "pth": "data"}, "did you mean `path`"),
         ({"source": "decathlon"}, "Field required"),
-        ({"source": "dicom", "path": "data"}, "'decathlon'"),
+        ({"source": "xnat", "path": "data"}, "'decathlon'"),
         (FOLDER | {"images": {}}, "at least 1"),
         (FOLDER | {"images": {"ct": "ct.nii.gz"}}, "subject"),
         (FOLDER | {"structures": {"ct": "{subject}_lung.nii.gz"}}, "`ct` is defined twice"),

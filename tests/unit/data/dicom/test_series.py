@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nibabel.affines import apply_affine
+from pydicom import uid
+from pydicom.dataset import Dataset
+
+from crossfold.data.dicom import is_dicom, read_series
+from crossfold.errors import CrossfoldError
+from crossfold.images import read_image, write_image
+from tests.dicom_series import write_enhanced_series, write_series
+
+ZEROS = np.zeros((4, 3, 5))
+
+
+def test_a_series_keeps_its_values_and_every_voxel_its_place(
+    folder: Path, hounsfield: np.ndarray
+) -> None:
+    series = read_series(folder)
+    assert series.image.array.dtype == np.float32
+    assert np.array_equal(series.image.array, hounsfield)
+    assert np.allclose(series.image.spacing_mm, (2, 3, 4))
+    header = series.datasets[6]
+    row, column = np.array(header.ImageOrientationPatient).reshape(2, 3)
+    place = np.array(header.ImagePositionPatient) + 10 * 2 * row + 20 * 3 * column
+    assert np.allclose(apply_affine(series.image.affine, (10, 20, 6)), place * [-1, -1, 1])
+    assert "PixelData" not in header
+
+
+def test_it_can_be_written_as_nifti(folder: Path, hounsfield: np.ndarray, tmp_path: Path) -> None:
+    series = read_series(folder)
+    write_image(tmp_path / "ct.nii.gz", series.image.array, series.image)
+    again = read_image(tmp_path / "ct.nii.gz")
+    assert np.array_equal(again.array, hounsfield)
+    assert np.allclose(again.affine, series.image.affine, atol=1e-4)
+
+
+def test_an_enhanced_series_is_one_file(hounsfield: np.ndarray, tmp_path: Path) -> None:
+    write_enhanced_series(tmp_path / "ct.dcm", hounsfield)
+    series = read_series(tmp_path)
+    assert np.array_equal(series.image.array, hounsfield)
+    assert len(series.datasets) == 1
+    assert np.allclose(series.image.spacing_mm, (2, 3, 4))
+
+
+@pytest.mark.parametrize("syntax", [uid.RLELossless, uid.JPEGLSLossless])
+def test_compressed_slices_are_decoded(
+    syntax: uid.UID, hounsfield: np.ndarray, tmp_path: Path
+) -> None:
+    write_series(tmp_path, hounsfield, compress=syntax)
+    assert np.array_equal(read_series(tmp_path).image.array, hounsfield)
+
+
+def test_an_unknown_compression_is_named(tmp_path: Path) -> None:
+    def pretend(dataset: Dataset) -> None:
+        dataset.compress(uid.RLELossless)
+        dataset.file_meta.TransferSyntaxUID = uid.HEVCMP51
+
+    write_series(tmp_path, ZEROS, change=pretend)
+    with pytest.raises(CrossfoldError, match=r"HEVC.*(.|\n)*gdcmconv"):
+        read_series(tmp_path)
+
+
+def test_what_is_dicom(folder: Path, tmp_path: Path) -> None:
+    assert is_dicom(folder)
+    assert is_dicom(folder.parent)
+    assert is_dicom(next(folder.iterdir()))
+    (tmp_path / "image.nii.gz").write_bytes(b"nothing")
+    assert not is_dicom(tmp_path)
+    assert not is_dicom(tmp_path / "missing")
+
+
+def test_localizers_and_copies_are_passed_over(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", ZEROS)
+    shutil.copy(tmp_path / "ct/000.dcm", tmp_path / "ct/again.dcm")
+    write_series(
+        tmp_path / "scout",
+        ZEROS[..., :1],
+        change=lambda dataset: setattr(dataset, "ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"]),
+    )
+    assert read_series(tmp_path).image.array.shape == ZEROS.shape
+
+
+def only(number: int, **values: object):
+    """Change one slice, counted from 1."""
+
+    def change(dataset: Dataset) -> None:
+        if dataset.InstanceNumber == number:
+            for keyword, value in values.items():
+                setattr(dataset, keyword, value)
+
+    return change
+
+
+def without(keyword: str):
+    return lambda dataset: delattr(dataset, keyword)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (only(3, ImagePositionPatient=[-50, -40, 39.2]), "not evenly spaced"),
+        (only(3, ImagePositionPatient=[-50, -40, 34]), "lie on another one"),
+        (only(5, ImagePositionPatient=[-50, -40, 54]), "missing slices: 2, the first between"),
+        (only(2, ImageOrientationPatient=[1, 0, 0, 0, 0, -1]), "mixed .* ImageOrientationPatient"),
+        (only(2, PixelSpacing=[1, 1]), "mixed series: .* PixelSpacing"),
+        (only(2, FrameOfReferenceUID="1.2.3"), "mixed series: .* FrameOfReferenceUID"),
+        (without("PixelSpacing"), "PixelSpacing is missing"),
+        (without("ImagePositionPatient"), "ImagePositionPatient is missing"),
+        (without("RescaleSlope"), "without RescaleSlope"),
+        (without("PixelData"), "pixels cannot be read"),
+    ],
+)
+def test_what_is_no_volume_is_refused(change, message: str, tmp_path: Path) -> None:
+    write_series(tmp_path, ZEROS, change=change)
+    with pytest.raises(CrossfoldError, match=message):
+        read_series(tmp_path)
+
+
+def test_a_missing_slice_is_named(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, ZEROS)
+    paths[2].unlink()
+    with pytest.raises(CrossfoldError, match=r"1, the first between 007.dcm and 021.dcm, 8.00 mm"):
+        read_series(tmp_path)
+
+
+def test_a_gantry_tilt_is_refused(tmp_path: Path) -> None:
+    write_series(tmp_path, ZEROS, shear_mm=1.0)
+    with pytest.raises(CrossfoldError, match=r"gantry tilt of 14.0 degrees"):
+        read_series(tmp_path)
+
+
+def test_two_series_are_refused_and_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_series(tmp_path / name, ZEROS)
+    with pytest.raises(CrossfoldError, match=r"2 series: CT Pelvis \(5 files\), CT Pelvis"):
+        read_series(tmp_path)
+    with pytest.raises(CrossfoldError, match=r"mixed series: .* SeriesInstanceUIDs"):
+        read_series(sorted(tmp_path.rglob("*.dcm")))
+
+
+def test_no_series_and_a_single_slice_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CrossfoldError, match="no DICOM file"):
+        read_series(tmp_path / "empty")
+    write_series(tmp_path / "single", ZEROS[..., :1])
+    with pytest.raises(CrossfoldError, match="a single slice"):
+        read_series(tmp_path / "single")
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    path = write_series(tmp_path, ZEROS)[1]
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(CrossfoldError, match=r"007.dcm: its pixels cannot be read"):
+        read_series(tmp_path)
