@@ -13,6 +13,7 @@ rule predict_fold:
         preprocessed=of_model(paths.PREPROCESSED),
         splits=of_model(paths.SPLITS),
         checkpoints=of_model(paths.CHECKPOINTS),
+        plan=if_planned(paths.MODEL_PLAN),
         own_code=own_code("network"),
     output:
         posteriors=directory(paths.FOLD_POSTERIORS),
@@ -23,11 +24,12 @@ rule predict_fold:
         model=section("structures", "derived_structures", "inference"),
         postprocessing=steps_of_folds,
         precision=lambda wildcards: model_of(wildcards).training.precision,
-        mirror_pairs=lambda wildcards: model_of(wildcards).training.augmentation.mirror_pairs,
+        mirror_pairs=lambda wildcards: model_of(wildcards).training.mirror_pairs,
         epoch=epoch_of,
         code=fingerprint(
             "images.py",
             "prediction/fold.py",
+            "prediction/member.py",
             "prediction/sliding_window.py",
             "prediction/postprocessing.py",
             "learning/networks",
@@ -51,6 +53,7 @@ rule ensemble_folds:
         splits=of_model(paths.SPLITS),
         folds=of_tested_folds(paths.FOLD_POSTERIORS),
         decided=if_decided(paths.POSTPROCESSING_DECIDED),
+        plan=if_planned(paths.MODEL_PLAN),
     output:
         posteriors=directory(paths.ENSEMBLE_POSTERIORS),
         segmentations=directory(paths.ENSEMBLE_SEGMENTATIONS),
@@ -68,3 +71,6 @@ rule ensemble_folds:
         "../envs/torch.yaml"
     script:
         "../scripts/ensemble_folds.py"
+
+
+include: "bundle.smk"

@@ -61,32 +61,51 @@ def aggregate(files: Sequence[Path], method: Aggregation) -> Aggregate:
     files
         Posteriors of the members.
     method
+        As in `combine`.
+    """
+    header = read_header(files[0])
+    like = Image(np.empty(0), np.asarray(header.affine, dtype=np.float64), header.header)
+    return combine((read_posterior(file).array for file in files), len(files), method, like)
+
+
+def combine(
+    posteriors: Iterable[NDArray[np.uint8]], n_members: int, method: Aggregation, like: Image
+) -> Aggregate:
+    """Combine the posteriors of one subject, each of which is asked for once.
+
+    Parameters
+    ----------
+    posteriors
+        Of the members: uint8 (x, y, z, structure) in units of 1 / `POSTERIOR_SCALE`; fastest in
+        Fortran order, as files are.
+    n_members
+        Their number.
+    method
         average: the mean, as `monai.transforms.MeanEnsemble`, but in exact integers. log_average:
         the geometric mean, divided by its sum over the classes; a byte of 0 counts as half a step.
         majority_vote: the share of members whose likeliest class it is; a tie goes to the
         background and then to the first structure, as in `monai.transforms.VoteEnsemble`. staple:
         see `crossfold.prediction.staple`, of the members' likeliest classes.
+    like
+        Affine and header of the grid.
     """
-    header = read_header(files[0])
-    like = Image(np.empty(0), np.asarray(header.affine, dtype=np.float64), header.header)
     labels: list[NDArray[np.uint8]] = []
 
-    def posteriors() -> Iterator[NDArray[np.uint8]]:
-        for file in files:
-            array = read_posterior(file).array
+    def labelled() -> Iterator[NDArray[np.uint8]]:
+        for array in posteriors:
             labels.append(segment(array, whole=POSTERIOR_SCALE, labels={}))
             yield array
 
     posterior: NDArray[np.unsignedinteger]
     if method == "average":
-        posterior, whole = _add(posteriors()), POSTERIOR_SCALE * len(files)
+        posterior, whole = _add(labelled()), POSTERIOR_SCALE * n_members
     elif method == "log_average":
-        posterior, whole = _geometric_mean(posteriors(), len(files)), FINE
+        posterior, whole = _geometric_mean(labelled(), n_members), FINE
     else:
-        for array in posteriors():
+        for array in labelled():
             n_structures = array.shape[-1]
         if method == "majority_vote":
-            posterior, whole = _count_votes(labels, n_structures), len(files)
+            posterior, whole = _count_votes(labels, n_structures), n_members
         else:
             # Transposed, because files are in Fortran order.
             maps = [member.T for member in labels]

@@ -17,7 +17,7 @@ from crossfold.config.prediction import Aggregation, PostprocessingConfig
 from crossfold.errors import CrossfoldError
 from crossfold.images import POSTERIOR_SCALE, atomic_directory, write_image, write_posterior
 from crossfold.paths import subject_file
-from crossfold.prediction.aggregation import aggregate
+from crossfold.prediction.aggregation import Aggregate, aggregate
 from crossfold.prediction.postprocessing import segment
 
 
@@ -39,6 +39,26 @@ class EnsembleFolders:
     segmentations: Path
     uncertainty: Path
     disagreement: Path
+
+
+@dataclass(frozen=True)
+class EnsembleMaps:
+    """What is kept of an ensemble, on the grid of the source image; shares are in 1 / 255.
+
+    Parameters
+    ----------
+    posterior
+        uint8 (x, y, z, structure).
+    segmentation
+        uint8 (x, y, z).
+    uncertainty, disagreement
+        uint8 (x, y, z), as described at `EnsembleFolders`.
+    """
+
+    posterior: NDArray[np.uint8]
+    segmentation: NDArray[np.uint8]
+    uncertainty: NDArray[np.uint8]
+    disagreement: NDArray[np.uint8]
 
 
 def ensemble_folds(
@@ -106,6 +126,31 @@ def _ensemble_subject(
     postprocessing: PostprocessingConfig | None,
 ) -> None:
     found = aggregate([subject_file(member, subject) for member in members], aggregation)
+    maps = maps_of(found, labels=labels, postprocessing=postprocessing)
+    write_image(subject_file(folders.segmentations, subject), maps.segmentation, found.like)
+    for folder, stored in (
+        (folders.disagreement, maps.disagreement),
+        (folders.uncertainty, maps.uncertainty),
+        (folders.posteriors, maps.posterior),
+    ):
+        write_posterior(subject_file(folder, subject), stored, found.like)
+
+
+def maps_of(
+    found: Aggregate,
+    *,
+    labels: Mapping[str, Sequence[int]],
+    postprocessing: PostprocessingConfig | None,
+) -> EnsembleMaps:
+    """Return what is kept of an ensemble.
+
+    Parameters
+    ----------
+    found
+        What the ensemble says.
+    labels, postprocessing
+        As in `segment`.
+    """
     segmentation = segment(
         found.posterior,
         whole=found.whole,
@@ -113,15 +158,12 @@ def _ensemble_subject(
         postprocessing=postprocessing,
         affine=found.like.affine,
     )
-    write_image(subject_file(folders.segmentations, subject), segmentation, found.like)
-    for folder, share in (
-        (folders.disagreement, found.disagreement()),
-        (folders.uncertainty, normalised_entropy(found.posterior, found.whole)),
-    ):
-        stored = np.rint(share * POSTERIOR_SCALE).astype(np.uint8)
-        write_posterior(subject_file(folder, subject), stored, found.like)
-    mean = _as_bytes(found.posterior, found.whole)
-    write_posterior(subject_file(folders.posteriors, subject), mean, found.like)
+    disagreement, uncertainty = (
+        np.rint(share * POSTERIOR_SCALE).astype(np.uint8)
+        for share in (found.disagreement(), normalised_entropy(found.posterior, found.whole))
+    )
+    posterior = _as_bytes(found.posterior, found.whole)
+    return EnsembleMaps(posterior, segmentation, uncertainty, disagreement)
 
 
 def _as_bytes(posterior: NDArray[np.unsignedinteger], whole: int) -> NDArray[np.uint8]:

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
 from crossfold.images import Image
-from crossfold.prediction.fold import only_in_mask, to_source_grid
+from crossfold.prediction.member import only_in_mask, to_source_grid
 
 # Axes of the file: anterior to posterior, left to right, superior to inferior.
 AFFINE = np.array([[0, 2.0, 0, -10], [-1.0, 0, 0, 30], [0, 0, -3.0, 7], [0, 0, 0, 1]])
@@ -41,14 +39,13 @@ def test_a_coarser_grid_has_the_same_edges(factor: int) -> None:
     assert profile + profile[::-1] == pytest.approx(np.full(12, 255), abs=1)
 
 
-def test_outside_of_the_mask_is_background(tmp_path: Path) -> None:
+def test_outside_of_the_mask_is_background() -> None:
     with torch.inference_mode():
         posterior = torch.rand(3, 4, 5, 6).softmax(0)
-    assert only_in_mask(posterior, tmp_path / "none.npy") is posterior
+    assert only_in_mask(posterior, None) is posterior
     mask = np.zeros((4, 5, 6), dtype=bool)
     mask[1:3] = True
-    np.save(tmp_path / "mask.npy", mask)
-    masked = only_in_mask(posterior, tmp_path / "mask.npy")
+    masked = only_in_mask(posterior, mask)
     torch.testing.assert_close(masked[:, 1:3], posterior[:, 1:3])
     assert (masked[0, [0, 3]] == 1).all()
     assert (masked[1:, [0, 3]] == 0).all()

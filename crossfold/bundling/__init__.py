@@ -1,0 +1,1 @@
+"""The ensemble of a model as a MONAI bundle: written, and proven to stand on its own."""

@@ -1,0 +1,144 @@
+"""`crossfold predict`: segment images with a model of the registry, or of this folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+OUTPUT = "predictions/{model}"
+_SNAKEFILE = Path("azureml/predict.smk")
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser of `crossfold`."""
+    parser = commands.add_parser("predict", help="segment images with a trained ensemble")
+    add_inputs(parser)
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help=f"default: {OUTPUT.format(model='<Model>')}"
+    )
+    parser.add_argument(
+        "--folds", type=_numbers, metavar="A,B", help="members to use (all): 0,2 for instance"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument(
+        "--memory", type=_positive, metavar="GB", help="most memory to take (as much as it needs)"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="of the processor (all cores)")
+    parser.add_argument(
+        "--posteriors",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="write the posteriors, the largest files",
+    )
+    parser.add_argument(
+        "--accept",
+        type=_words,
+        default=[],
+        metavar="A,B",
+        help="checks whose errors are accepted, such as intensity",
+    )
+    parser.add_argument(
+        "--azureml", action="store_true", help="on the cluster of the profile, in one job"
+    )
+    parser.add_argument(
+        "--profile",
+        type=Path,
+        default=Path("azureml"),
+        metavar="FOLDER",
+        help="Snakemake profile of --azureml (azureml)",
+    )
+    parser.set_defaults(run=_predict)
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which model and which images are meant."""
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="MODEL",
+        help="Prostate:3, Prostate (the current version), or a folder: results/Prostate/model",
+    )
+    parser.add_argument(
+        "--image",
+        dest="images",
+        action="append",
+        required=True,
+        metavar="[CHANNEL=]PATH",
+        help="an image; for several channels, once for each; a DICOM series, a folder of images, "
+        "a dataset.csv, or a dataset under data/",
+    )
+    parser.add_argument("--mask", metavar="PATH", help="for a model with preprocessing.mask")
+    parser.add_argument(
+        "--within",
+        type=Path,
+        metavar="FOLDER",
+        help="read nothing outside of it (for a dataset.csv: outside of its folder)",
+    )
+
+
+def _predict(parsed: argparse.Namespace) -> int:
+    from crossfold.config.base import nearest
+    from crossfold.errors import CrossfoldError
+    from crossfold.paper.overlay import draw_overlay
+    from crossfold.prediction.bundle import Bundle
+    from crossfold.prediction.checks import CHECKS
+    from crossfold.prediction.inputs import find_subjects
+    from crossfold.prediction.memory import peak_memory_gb
+    from crossfold.prediction.predicting import Options, Prediction
+    from crossfold.prediction.records import report
+    from crossfold.registry.references import locate
+
+    for check in parsed.accept:
+        if check not in CHECKS:
+            raise CrossfoldError(
+                f"--accept {check}: there is no such check", remedy=nearest(check, CHECKS)
+            )
+    located = locate(parsed.model)
+    bundle, version = Bundle.read(located.path), located.registered
+    mask = bundle.preprocessing.mask
+    if parsed.mask and not mask:
+        raise CrossfoldError(
+            f"--mask: {bundle.name} has no preprocessing.mask", remedy="leave it out"
+        )
+    images = parsed.images + ([f"{mask}={parsed.mask}"] if parsed.mask else [])
+    subjects = find_subjects(images, bundle.images, mask=mask, within=parsed.within)
+    output = parsed.output or Path(OUTPUT.format(model=bundle.name))
+    options = Options(
+        folds=parsed.folds,
+        device=parsed.device,
+        memory_gb=parsed.memory,
+        threads=parsed.threads,
+        posteriors=parsed.posteriors,
+        accepted=parsed.accept,
+    )
+    prediction = Prediction(
+        bundle,
+        output,
+        options=options,
+        reference=parsed.model,
+        registered=version and {"name": version.name, "version": version.version},
+        draw=draw_overlay,
+    )
+    if parsed.azureml:
+        summary = prediction.run_remotely(subjects)
+        print(report(summary, output))
+    else:
+        summary = prediction.run(subjects)
+        print(report(summary, output, peak_memory_gb()))
+    return int((summary["state"] == "refused").any())
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"{text} is no amount of memory in GB")
+    return number

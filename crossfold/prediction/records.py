@@ -1,0 +1,79 @@
+"""What is kept of predictions beside the images: prediction.json and the tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from crossfold.images import POSTERIOR_SCALE, atomic_path
+from crossfold.prediction.subject import SubjectPrediction
+
+ABOUT, VOLUMES, SUMMARY = "prediction.json", "volumes.csv", "predictions.csv"
+SUMMARY_COLUMNS = ["subject", "state", "seconds", "reason", "remedy"]
+PREDICTED, SKIPPED, REFUSED = "predicted", "there already", "refused"
+
+CSV: dict[str, Any] = {"index": False, "lineterminator": "\n", "float_format": "%.6g"}
+
+
+def write_tables(summary: pd.DataFrame, output: Path) -> None:
+    """Write what became of the subjects, and the volumes of all that are there."""
+    output.mkdir(parents=True, exist_ok=True)
+    found = [about.with_name(VOLUMES) for about in sorted(output.glob(f"*/{ABOUT}"))]
+    tables = [pd.read_csv(table, dtype={"subject": str}) for table in found if table.is_file()]
+    with atomic_path(output / SUMMARY) as temporary:
+        summary.to_csv(temporary, **CSV)
+    if tables:
+        with atomic_path(output / VOLUMES) as temporary:
+            pd.concat(tables).to_csv(temporary, **CSV)
+
+
+def seal(folder: Path, about: dict[str, Any]) -> None:
+    """Write prediction.json, with the sizes of all other files of a subject."""
+    files = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+    files.pop(ABOUT, None)
+    text = json.dumps(about | {"files": files}, indent=1, ensure_ascii=False)
+    (folder / ABOUT).write_text(text + "\n", encoding="utf-8")
+
+
+def is_whole(folder: Path, asked: dict[str, Any]) -> bool:
+    """Say whether a subject was predicted as is asked now, and all of its files are there."""
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        sizes = {name: (folder / name).stat().st_size for name in about["files"]}
+    except (OSError, ValueError, KeyError):
+        return False
+    return sizes == about["files"] and all(about.get(key) == asked[key] for key in asked)
+
+
+def volumes_of(predicted: SubjectPrediction, subject: str) -> pd.DataFrame:
+    """Return subject, structure, volume_ml and mean_uncertainty (0 to 1; empty without voxels)."""
+    volumes = predicted.volumes_ml()
+    labels = predicted.segmentation.ravel(order="K")
+    sums = np.bincount(labels, predicted.uncertainty.ravel(order="K"), minlength=256)
+    counts = np.bincount(labels, minlength=256)
+    means = []
+    for structure in volumes["structure"]:
+        values = list(predicted.labels[structure])
+        count = counts[values].sum()
+        means.append(sums[values].sum() / count / POSTERIOR_SCALE if count else np.nan)
+    volumes.insert(0, "subject", subject)
+    return volumes.assign(mean_uncertainty=means)
+
+
+def report(summary: pd.DataFrame, output: Path, peak_gb: float | None = None) -> str:
+    """Return what was done, for a terminal; with the peak memory where it was this process."""
+    counts = summary["state"].value_counts()
+    lines = [
+        f"{counts[state]} {state}" for state in (PREDICTED, SKIPPED, REFUSED) if state in counts
+    ]
+    text = f"{', '.join(lines)}; {output}"
+    if peak_gb is not None:
+        text += f"; peak memory {peak_gb:.2f} GB"
+    refused = summary[summary["state"] == REFUSED]
+    for subject, reason, remedy in refused[["subject", "reason", "remedy"]].to_numpy():
+        text += f"\nRefused: {subject}: {reason}" + (f"\n  Remedy: {remedy}" if remedy else "")
+    return text
