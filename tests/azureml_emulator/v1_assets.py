@@ -174,11 +174,27 @@ def models(service: Service, request: Request) -> Response:
 @routes.on("GET", MODELS + "/models/{model}")
 def model(service: Service, request: Request) -> Response:
     """One version of a model, `name:version`."""
+    return Response(content=_model(*_find_model(service, request)))
+
+
+@routes.on("PATCH", MODELS + "/models/{model}")
+def change_model(service: Service, request: Request) -> Response:
+    """Replace the tags or the description of a version."""
+    name, found = _find_model(service, request)
+    names = {"/kvTags": "tags", "/description": "description"}
+    for change in request.json:
+        if change["op"] != "replace" or change["path"] not in names:
+            raise ApiError(HTTPStatus.BAD_REQUEST, f"Not emulated: {change}", code="UserError")
+        found["properties"][names[change["path"]]] = change["value"]
+    return Response(content=_model(name, found))
+
+
+def _find_model(service: Service, request: Request) -> tuple[str, dict[str, Any]]:
     name, _, version = request.parameters["model"].partition(":")
     found = service.workspace(request).assets["models"].get((name, version))
     if found is None:
         raise ApiError(HTTPStatus.NOT_FOUND, f"{name}:{version}", code="ModelNotFound")
-    return Response(content=_model(name, found))
+    return name, found
 
 
 def _model(name: str, version: dict[str, Any]) -> dict[str, Any]:

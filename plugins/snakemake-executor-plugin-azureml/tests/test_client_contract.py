@@ -302,6 +302,29 @@ def test_models_come_back_as_they_were_registered(client: RetryingClient, tmp_pa
     assert (newest / "readme.md").read_text() == "two"
 
 
+def test_models_are_listed_and_tagged(client: RetryingClient, tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"weights")
+    for name, dice in (("lung", "0.8"), ("ensemble", "0.9"), ("ensemble", "0.91")):
+        (tmp_path / "weights.bin").write_text(dice)
+        tags = {"dice": dice, "run": "one"}
+        client.register_model(name, tmp_path / "weights.bin", tags=tags, description=f"By {name}")
+    newest, oldest = client.list_models("ensemble")
+    assert (newest.name, newest.version, oldest.version) == ("ensemble", 2, 1)
+    assert newest.tags == {"dice": "0.91", "run": "one"}
+    assert newest.description == "By ensemble"
+    assert newest.created is not None
+    assert sorted(f"{model.name}:{model.version}" for model in client.list_models()) == [
+        *("ensemble:1", "ensemble:2", "lung:1"),
+    ]
+    assert list(client.list_models("nobody")) == []
+    client.tag_model("ensemble:1", {"run": "two", "current": "yes"})
+    newest, oldest = client.list_models("ensemble")
+    assert oldest.tags == {"dice": "0.9", "run": "two", "current": "yes"}
+    assert newest.tags == {"dice": "0.91", "run": "one"}
+    downloaded = client.download_model("ensemble:1", tmp_path / "down")
+    assert downloaded.read_text() == "0.9"
+
+
 def test_a_model_may_be_a_single_file(client: RetryingClient, tmp_path: Path) -> None:
     (tmp_path / "weights.bin").write_bytes(b"weights")
     name_version = client.register_model("single", tmp_path / "weights.bin", tags={})

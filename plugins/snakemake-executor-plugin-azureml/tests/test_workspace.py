@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from snakemake_executor_plugin_azureml.workspace import Workspace, find_workspace
+from snakemake_executor_plugin_azureml.workspace import NoWorkspaceError, Workspace, find_workspace
 from snakemake_interface_common.exceptions import WorkflowError
 
 CONFIG = {"subscription_id": "sub-c", "resource_group": "group-c", "workspace_name": "space-c"}
@@ -84,7 +84,7 @@ def test_the_config_json_of_something_else_is_passed_over(tmp_path: Path) -> Non
 
 
 def test_nothing_configured_is_explained_in_three_lines(tmp_path: Path) -> None:
-    with pytest.raises(WorkflowError) as caught:
+    with pytest.raises(NoWorkspaceError) as caught:
         find_workspace(directory=tmp_path, environ={})
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
@@ -99,6 +99,7 @@ def test_only_what_is_missing_is_named(tmp_path: Path) -> None:
         find_workspace(
             subscription_id="sub", workspace_name="space", directory=tmp_path, environ={}
         )
+    assert not isinstance(caught.value, NoWorkspaceError)
     assert "resource_group missing" in str(caught.value)
     assert "AZUREML_SUBSCRIPTION_ID" not in str(caught.value)
 

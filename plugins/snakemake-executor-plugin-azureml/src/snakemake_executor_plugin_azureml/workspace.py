@@ -18,6 +18,10 @@ _VARIABLES = {
 }
 
 
+class NoWorkspaceError(WorkflowError):
+    """Nothing at all says which workspace is meant."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
     """An Azure Machine Learning workspace by name."""
@@ -51,6 +55,8 @@ def find_workspace(
 
     Raises
     ------
+    NoWorkspaceError
+        If none of these names anything.
     WorkflowError
         If something is missing, or config.json is not what the portal writes.
     """
@@ -66,7 +72,8 @@ def find_workspace(
         found = {name: value or configured.get(name, "") for name, value in found.items()}
     missing = [name for name, value in found.items() if not value]
     if missing:
-        raise WorkflowError(_explain(missing))
+        refusal = WorkflowError if any(found.values()) else NoWorkspaceError
+        raise refusal(_explain(missing))
     return Workspace(**found)
 
 

@@ -16,6 +16,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_executor_plugin_azureml.client.errors import JobNotFound, Unavailable
 from snakemake_executor_plugin_azureml.credentials import find_credential
 from snakemake_executor_plugin_azureml.jobs import EnvironmentSpec, JobInfo, JobSpec
+from snakemake_executor_plugin_azureml.models import ModelInfo
 from snakemake_executor_plugin_azureml.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -84,6 +85,15 @@ class Client(Protocol):
         self, name: str, path: Path, *, tags: Mapping[str, str], description: str = ""
     ) -> str:
         """Register a file or a folder as the next version of a model; returns ``name:version``."""
+
+    def list_models(self, name: str = "") -> Iterator[ModelInfo]:
+        """The versions of a model, newest first; none if it does not exist.
+
+        Without a name, those of all models. azure-ai-ml then sends a request for each model.
+        """
+
+    def tag_model(self, name_version: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a version of a model, or change them; its other tags stay."""
 
     def download_model(self, name_version: str, destination: Path) -> Path:
         """Download a model into `destination`; without ``:version``, its latest version.

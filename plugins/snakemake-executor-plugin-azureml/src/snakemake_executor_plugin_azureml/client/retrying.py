@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from snakemake_executor_plugin_azureml.client.errors import JobNotFound, Unavailable
 from snakemake_executor_plugin_azureml.jobs import EnvironmentSpec, JobInfo, JobSpec
+from snakemake_executor_plugin_azureml.models import ModelInfo
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
@@ -139,6 +140,16 @@ class RetryingClient:
         return self._patiently(
             f"register model {name}",
             lambda: self._backend.register_model(name, path, tags=tags, description=description),
+        )
+
+    def list_models(self, name: str = "") -> Iterator[ModelInfo]:
+        """The versions of a model: all of them, or an error."""
+        return iter(self._patiently("list models", lambda: tuple(self._backend.list_models(name))))
+
+    def tag_model(self, name_version: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a version of a model, or change them."""
+        self._patiently(
+            f"tag model {name_version}", lambda: self._backend.tag_model(name_version, tags)
         )
 
     def download_model(self, name_version: str, destination: Path) -> Path:

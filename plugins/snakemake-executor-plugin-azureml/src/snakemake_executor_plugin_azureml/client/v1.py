@@ -17,6 +17,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_executor_plugin_azureml.client.blobs import BlobBackend, StoreAddress
 from snakemake_executor_plugin_azureml.client.errors import JobNotFound, Refused, translated
 from snakemake_executor_plugin_azureml.jobs import EnvironmentSpec, JobInfo, JobSpec, mount_variable
+from snakemake_executor_plugin_azureml.models import ModelInfo
 from snakemake_executor_plugin_azureml.sdks import quiet
 from snakemake_executor_plugin_azureml.workspace import Workspace
 
@@ -174,6 +175,20 @@ class V1Client(BlobBackend):
                 )
             return f"{model.name}:{model.version}"
 
+    def list_models(self, name: str = "") -> Iterator[ModelInfo]:
+        """The versions of a model, newest first."""
+        with translated("list models"):
+            found = _sdk().Model.list(self._workspace, name=name or None, expand=False)
+            models = [_model_info(model) for model in found]
+            yield from sorted(models, key=lambda model: (model.name, -model.version))
+
+    def tag_model(self, name_version: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a version of a model, or change them."""
+        name, _, version = name_version.partition(":")
+        with translated(f"tag model {name_version}"):
+            model = _sdk().Model(self._workspace, name, version=int(version))
+            model.update(tags={**model.tags, **tags})
+
     def download_model(self, name_version: str, destination: Path) -> Path:
         """Download a model."""
         name, _, version = name_version.partition(":")
@@ -308,6 +323,17 @@ def _info(run: Any) -> JobInfo:
         created=described.created_utc,
         display_name=described.display_name or "",
         compute=described.target or "",
+    )
+
+
+def _model_info(model: Any) -> ModelInfo:
+    """A model of azureml-core in the plugin's words."""
+    return ModelInfo(
+        name=model.name,
+        version=int(model.version),
+        description=model.description or "",
+        tags=dict(model.tags or {}),
+        created=model.created_time,
     )
 
 

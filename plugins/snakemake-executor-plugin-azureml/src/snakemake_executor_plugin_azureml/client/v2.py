@@ -17,12 +17,13 @@ import yaml
 from snakemake_executor_plugin_azureml.client.blobs import BlobBackend, StoreAddress
 from snakemake_executor_plugin_azureml.client.errors import JobNotFound, Refused, translated
 from snakemake_executor_plugin_azureml.jobs import EnvironmentSpec, JobInfo, JobSpec, mount_variable
+from snakemake_executor_plugin_azureml.models import ModelInfo
 from snakemake_executor_plugin_azureml.sdks import quiet, unchanged_environment
 from snakemake_executor_plugin_azureml.workspace import Workspace
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
-    from azure.ai.ml.entities import Command, Job
+    from azure.ai.ml.entities import Command, Job, Model
     from azure.core.credentials import TokenCredential
 
 _BAD_REQUEST = 400
@@ -169,6 +170,26 @@ class V2Client(BlobBackend):
             )
             return f"{model.name}:{model.version}"
 
+    def list_models(self, name: str = "") -> Iterator[ModelInfo]:
+        """The versions of a model, newest first."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        with translated("list models"):
+            # Without a name, the service lists models, not their versions.
+            names = [name] if name else [str(model.name) for model in self._ml.models.list()]
+            for known in names:
+                with contextlib.suppress(ResourceNotFoundError):
+                    found = [_model_info(model) for model in self._ml.models.list(known)]
+                    yield from sorted(found, key=lambda model: -model.version)
+
+    def tag_model(self, name_version: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a version of a model, or change them."""
+        name, _, version = name_version.partition(":")
+        with translated(f"tag model {name_version}"):
+            model = self._ml.models.get(name, version)
+            model.tags = {**(model.tags or {}), **tags}
+            self._ml.models.create_or_update(model)
+
     def download_model(self, name_version: str, destination: Path) -> Path:
         """Download a model."""
         name, _, version = name_version.partition(":")
@@ -285,6 +306,18 @@ def _info(job: Job) -> JobInfo:
         display_name=job.display_name or "",
         # In a list, it is the address of the cluster.
         compute=str(getattr(job, "compute", "") or "").rpartition("/")[2],
+    )
+
+
+def _model_info(model: Model) -> ModelInfo:
+    """A model of azure-ai-ml in the plugin's words."""
+    context = model.creation_context
+    return ModelInfo(
+        name=str(model.name),
+        version=int(model.version or 0),
+        description=model.description or "",
+        tags=dict(model.tags or {}),
+        created=context.created_at if context else None,
     )
 
 
