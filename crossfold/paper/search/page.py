@@ -1,0 +1,172 @@
+"""Writing the page about a search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from crossfold import __version__
+from crossfold.config.search import SearchConfig, Space
+from crossfold.images import atomic_path
+from crossfold.paper.report.pictures import Picture
+from crossfold.paper.search.plots import draw_curves, draw_parameters, draw_trials
+from crossfold.paper.style import axis_label
+from crossfold.search.association import associations
+from crossfold.search.best import best_trial, snippet, warning
+from crossfold.search.table import COMPLETE, FAILED, STOPPED, parameters_of
+
+_ORDER = [COMPLETE, STOPPED, FAILED]
+_METHODS = {
+    "tpe": "tree-structured Parzen estimator",
+    "random": "random draws",
+    "grid": "all combinations of a grid",
+}
+_TRIALS = (
+    "Score of every trial in their order; the line is the best one so far, the ring the best of "
+    "all. Vertical lines separate rounds. Trials in the grey band have no score."
+)
+_PARAMETERS = (
+    "Score over each parameter. What looks like an effect may be that of another one, because all "
+    "of them change from trial to trial."
+)
+_CURVES = (
+    "Mean Dice of all structures on crops of the validation subjects, by which poor trials are "
+    "stopped; the thick line is the best trial."
+)
+
+
+def write_page(
+    target: Path,
+    name: str,
+    search: SearchConfig,
+    trials: pd.DataFrame,
+    curves: pd.DataFrame,
+    *,
+    description: str = "",
+    synthetic: bool = False,
+) -> None:
+    """Write a page about a search that opens by itself, without a network.
+
+    Parameters
+    ----------
+    target
+        Page to write, `.html`; appears whole or not at all.
+    name
+        Name of the model.
+    search
+        Its section.
+    trials, curves
+        Tables of the last round.
+    description
+        One sentence about the model.
+    synthetic
+        Whether to say that the images are not those of patients.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(
+            [
+                jinja2.PackageLoader("crossfold.paper.search"),
+                jinja2.PackageLoader("crossfold.paper.report"),  # the same look
+            ]
+        ),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    best = best_trial(trials)
+    page = environment.get_template("search.html").render(
+        name=name,
+        description=description,
+        synthetic=synthetic,
+        version=__version__,
+        best=best,
+        best_text="" if best is None else f"{best['mean']:.3f}",
+        first_text=_first(search, trials),
+        metric=axis_label(search.metric),
+        facts=_facts(search, trials),
+        snippet=snippet(name, trials),
+        warning=warning(trials),
+        pictures=_pictures(search, trials, curves),
+        parameters=_parameters(trials, best),
+        columns=parameters_of(trials),
+        scores=[name for name in map(str, trials) if name.startswith(f"{search.metric}_")],
+        prefix=f"{search.metric}_",
+        rows=_rows(trials),
+    )
+    with atomic_path(target) as temporary:
+        temporary.write_text(page, encoding="utf-8", errors="replace")
+
+
+def _facts(search: SearchConfig, trials: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return what was done, as pairs of a heading and words."""
+    counts = trials["status"].value_counts()
+    words = [f"{counts[status]} {status}" for status in _ORDER if status in counts]
+    facts = [
+        ("Method", _METHODS[search.method]),
+        ("Trials", f"{len(trials)}: {', '.join(words)}"),
+        ("Rounds", f"{trials['round'].nunique()} of up to {search.parallel} trials"),
+        ("Folds", ", ".join(map(str, search.folds))),
+        ("Trained", f"{trials['epochs'].sum()} epochs, {trials['seconds'].sum() / 60:.1f} min"),
+    ]
+    if search.prune:
+        quantile, least = search.prune.quantile, search.prune.at_least
+        after = f"after {search.prune.after:.0%} of the epochs"
+        rule = f"{after}, below quantile {quantile:g} of at least {least} finished trials"
+        facts.append(("Stopping", rule))
+    return facts
+
+
+def _first(search: SearchConfig, trials: pd.DataFrame) -> str:
+    """Say what the model as it is has reached, where it was tried."""
+    first = trials.iloc[0]
+    if not search.baseline or search.method == "grid" or first["status"] != COMPLETE:
+        return ""
+    return f"{first['mean']:.3f}"
+
+
+def _pictures(
+    search: SearchConfig, trials: pd.DataFrame, curves: pd.DataFrame
+) -> list[tuple[str, str, Picture]]:
+    best, label = best_trial(trials), f"Mean {axis_label(search.metric)}"
+    spaces = _spaces(search, trials)
+    pictures = [
+        ("Trials", _TRIALS, draw_trials(trials, best, label)),
+        ("Parameters", _PARAMETERS, draw_parameters(trials, best, spaces, label)),
+    ]
+    if len(curves):
+        pictures.append(("Curves", _CURVES, draw_curves(curves, trials, best)))
+    return pictures
+
+
+def _spaces(search: SearchConfig, trials: pd.DataFrame) -> dict[str, Space]:
+    """Return the searched values by key in full: names in the configuration may be short."""
+    names = search.parameters
+    return {
+        key: next(space for name, space in names.items() if key == name or key.endswith(f".{name}"))
+        for key in parameters_of(trials)
+    }
+
+
+def _parameters(trials: pd.DataFrame, best: Any) -> list[dict[str, str]]:
+    shares = associations(trials)
+    return [
+        {
+            "key": key,
+            "best": "" if best is None else best[key] or "as it is",
+            "share": f"{shares[key]:.2f}" if key in shares else "",
+        }
+        for key in sorted(parameters_of(trials), key=lambda key: -shares.get(key, 0))
+    ]
+
+
+def _rows(trials: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Return all trials, the best first."""
+    order = trials.assign(place=trials["status"].map(_ORDER.index))
+    order = order.sort_values(
+        ["place", "mean", "trial"], ascending=[True, False, True], kind="stable"
+    )
+    return order.to_dict("records")

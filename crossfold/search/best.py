@@ -1,0 +1,67 @@
+"""The best trial: its values as a configuration, and how far its score can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from crossfold.search.table import COMPLETE, parameters_of, value_of
+
+Row = dict[Hashable, Any]
+
+TUNED = "Tuned"
+"""What is added to the name of a model for the one with the best values."""
+
+
+def best_trial(trials: pd.DataFrame) -> Row | None:
+    """Return the row of the finished trial with the highest mean, the earlier of two; or None."""
+    finished = trials[(trials["status"] == COMPLETE) & trials["mean"].notna()]
+    # Of equal ones, the earlier.
+    ordered = finished.sort_values(["mean", "trial"], ascending=[False, True])
+    return ordered.head(1).to_dict("records")[0] if len(ordered) else None
+
+
+def snippet(name: str, trials: pd.DataFrame) -> str:
+    """Return a model with the values of the best trial, as YAML for `models:` of config.yaml.
+
+    It is a model of its own, because the results of the other one stay what they are.
+    """
+    best = best_trial(trials)
+    if best is None:
+        return f"# No trial of {name} has ended, so there is no best one.\n"
+    sections: dict[str, Any] = {"base": name}
+    for key in parameters_of(trials):
+        if not best[key]:
+            continue  # the model as it is, and its network's own default
+        *above, last = key.split(".")
+        section = sections
+        for part in above:
+            section = section.setdefault(part, {})
+        section[last] = value_of(best[key])
+    model = {"models": {f"{name}{TUNED}": sections}}
+    note = f"# Trial {best['trial']} of results/{name}/search.csv: {best['mean']:.4f}\n"
+    return note + yaml.safe_dump(model, sort_keys=False, default_flow_style=None)
+
+
+def warning(trials: pd.DataFrame) -> str:
+    """Say what the score of the best trial is worth."""
+    finished = int((trials["status"] == COMPLETE).sum())
+    return (
+        f"The best score of {finished} trials is optimistic: it was chosen for being high on these "
+        "validation subjects. No test subject was read. What the values are worth is said by the "
+        "test set of a model that is trained with them."
+    )
+
+
+def advice(name: str, trials: pd.DataFrame) -> str:
+    """Return what a user reads in the end: the best values, and a warning."""
+    best = best_trial(trials)
+    if best is None:
+        return snippet(name, trials).strip()
+    lines = [snippet(name, trials), warning(trials)]
+    if best["trial"] == trials["trial"].min() and len(trials) > 1:
+        lines.append("No trial was better than the first one.")
+    return "\n".join(lines)

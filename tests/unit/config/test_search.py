@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from crossfold.config.models import ModelConfig
+from crossfold.config.search import SearchConfig, Space
+from crossfold.config.trials import (
+    current_values,
+    drawn_model,
+    problem_of,
+    spaces_of,
+    trial_count,
+)
+
+RATE = {"log_uniform": [0.0005, 0.01]}
+KINDS: list[dict[str, Any]] = [{"method": "sgd"}, {"method": "adamw"}]
+
+
+def model(search: dict[str, Any], **more: Any) -> ModelConfig:
+    raw = {"dataset": "ct", "images": ["ct"], "structures": ["left", "right"], "search": search}
+    return ModelConfig(**{**raw, "network": {"channels": [4, 8]}, **more})
+
+
+def test_parameters_stand_beside_the_other_keys_or_below_their_own() -> None:
+    beside = SearchConfig.model_validate({"learning_rate": RATE, "trials": 3, "prune": False})
+    below = SearchConfig.model_validate(
+        {"parameters": {"learning_rate": RATE}, "trials": 3, "prune": None}
+    )
+    assert beside == below
+    assert SearchConfig.model_validate(beside.model_dump(mode="json")) == beside
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        ({"trails": 3, "learning_rate": RATE}, "did you mean `trials`?"),
+        ({"learning_rate": {"log_uniform": [0.01, 0.001]}}, "is no range"),
+        ({"learning_rate": {"log_uniform": [0, 0.001]}}, "greater than 0"),
+        ({"learning_rate": {**RATE, "uniform": [0, 1]}}, "one kind of values, not uniform and log"),
+        ({"learning_rate": {"choice": [1, 1]}}, "names a value twice"),
+        ({}, "Field required"),
+        ({"lerning_rate": RATE}, "did you mean `learning_rate`?"),
+        ({"training.lerning_rate": RATE}, "did you mean `training.learning_rate`?"),
+        (
+            {"method": {"choice": ["adam", "sgd"]}},
+            "`method` may be training.schedule.method or training.optimiser.method",
+        ),
+        ({"spacing_mm": {"choice": [[1, 1, 1], [2, 2, 2]]}}, "share the same preprocessed images"),
+        ({"seed": {"int_uniform": [0, 9]}}, "training.seed is no hyperparameter"),
+        ({"every": {"int_uniform": [1, 9]}}, "training.checkpoints.every is no hyperparameter"),
+        ({"learning_rate": RATE, "training.learning_rate": RATE}, "is named twice"),
+        (
+            {"optimiser": {"choice": KINDS}, "betas": {"choice": [[0.9, 0.9], [0.8, 0.9]]}},
+            "training.optimiser.betas is a part of training.optimiser",
+        ),
+        ({"learning_rate": RATE, "folds": [5]}, "there is no fold 5; folds are 0 to 4"),
+        ({"learning_rate": RATE, "folds": [0, 0]}, "a fold is named twice"),
+        ({"learning_rate": RATE, "method": "grid"}, "add `steps`"),
+        ({"learning_rate": {"uniform": [-2, -1]}}, "no value of it is valid; training.learning"),
+        ({"learning_rate": {"choice": ["a", "b"]}}, "no value of it is valid"),
+        (
+            {"training.epochs": {"int_uniform": [5, 9]}, "epochs": 5},
+            "epochs is fixed and searched",
+        ),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(search: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        model(search)
+    assert message in str(error.value)
+
+
+def test_a_name_is_looked_for_in_training_first_and_near_the_top() -> None:
+    searched = model(
+        {
+            "batch_size": {"choice": [2, 4]},
+            "inference.batch_size": {"choice": [1, 2]},
+            "schedule.floor": {"choice": [0, 0.0001]},
+            "scaling": {"uniform": [0, 0.2]},
+            "overlap": {"uniform": [0, 0.5]},
+            "channels": {"choice": [[4, 8], [8, 16]]},
+            "network.dropout": {"choice": [0, 0.1]},  # known to the network's own code only
+        }
+    )
+    assert list(spaces_of(searched)) == [
+        "inference.batch_size",
+        "inference.overlap",
+        "network.channels",
+        "network.dropout",
+        "training.augmentation.scaling",
+        "training.batch_size",
+        "training.schedule.floor",
+    ]
+    current = current_values(searched)
+    assert current["network.channels"] == [4, 8]
+    assert "network.dropout" not in current
+
+
+def test_a_drawn_model_has_the_values_and_nothing_else_new() -> None:
+    searched = model(
+        {"optimiser": {"choice": KINDS}, "learning_rate": RATE, "epochs": 7},
+        training={"epochs": 20, "checkpoints": {"every": 5}, "batch_size": 4},
+        test_epochs=[10],
+    )
+    values = {"training.optimiser": KINDS[0], "training.learning_rate": 0.002}
+    drawn = drawn_model(searched, values, epochs=7)
+    assert (drawn.training.optimiser.method, drawn.training.learning_rate) == ("sgd", 0.002)
+    assert (drawn.training.epochs, drawn.training.batch_size) == (7, 4)
+    assert drawn.training.checkpoint_epochs == [7]
+    assert drawn_model(searched, {}).training.epochs == 20
+
+
+def test_values_that_do_not_go_together_have_a_reason() -> None:
+    searched = model({"learning_rate": RATE, "schedule.floor": {"choice": [0, 0.005]}})
+    assert not problem_of(searched, {"training.schedule.floor": 0.005})
+    both = {"training.schedule.floor": 0.005, "training.learning_rate": 0.001}
+    assert "schedule.floor is 0.005, above learning_rate 0.001" in problem_of(searched, both)
+
+
+def test_a_grid_has_no_more_trials_than_combinations() -> None:
+    grid = {"learning_rate": {**RATE, "steps": 3}, "batch_size": {"choice": [1, 2]}}
+    assert trial_count(model({**grid, "method": "grid"})) == 6
+    assert trial_count(model({**grid, "method": "grid", "trials": 4})) == 4
+    assert trial_count(model({**grid, "method": "random", "trials": 40})) == 40
+
+
+@pytest.mark.parametrize(
+    ("space", "values"),
+    [
+        ({"log_uniform": [0.001, 1], "steps": 4}, [0.001, 0.01, 0.1, 1.0]),
+        ({"uniform": [0, 1], "steps": 3}, [0.0, 0.5, 1.0]),
+        ({"int_uniform": [1, 3]}, [1, 2, 3]),
+        ({"int_uniform": [1, 10], "steps": 4}, [1, 4, 7, 10]),
+        ({"choice": ["a", None]}, ["a", None]),
+    ],
+)
+def test_values_of_a_grid(space: dict[str, Any], values: list[Any]) -> None:
+    assert Space(**space).grid() == values
+
+
+@given(share=st.floats(0, 1, exclude_max=True), low=st.floats(1e-6, 1), factor=st.floats(1.01, 1e6))
+def test_every_drawn_value_lies_between_the_ends(share: float, low: float, factor: float) -> None:
+    for kind in ("uniform", "log_uniform"):
+        space = Space(**{kind: (low, low * factor)})
+        value = space.at(share)
+        assert space.place(value) == value
+    whole = Space(int_uniform=(-3, 5))
+    assert whole.at(share) in range(-3, 6)
+    assert isinstance(whole.at(share), int)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from crossfold.__main__ import main
+from crossfold.config.search import SearchConfig
+from crossfold.paper.search.page import write_page
+from crossfold.search.table import COMPLETE, FAILED, STOPPED, write_trials
+
+SEARCH = SearchConfig.model_validate(
+    {"learning_rate": {"log_uniform": [0.001, 0.1]}, "act": {"choice": ["relu", "<gelu>"]}}
+)
+TRIALS = pd.DataFrame(
+    {
+        "trial": [0, 1, 2, 3],
+        "round": [0, 0, 0, 0],
+        "status": [COMPLETE, COMPLETE, STOPPED, FAILED],
+        "mean": [0.5, 0.75, None, None],
+        "epochs": [4, 4, 2, 1],
+        "seconds": [60.0, 60.0, 30.0, 0.0],
+        "crops": [0.5, 0.7, 0.1, None],
+        "network.act": ["relu", "<gelu>", "relu", "relu"],
+        "training.learning_rate": ["0.006", "0.02", "0.001", "0.09"],
+        "dice_a": [0.5, 0.75, None, None],
+        "reason": ["", "", "epoch 2: poor", "the loss is nan"],
+    }
+)
+CURVES = pd.DataFrame(
+    {"trial": [0, 0, 1, 1], "fold": 0, "status": COMPLETE, "epoch": [2, 4] * 2, "dice": [0.1] * 4}
+)
+
+
+def test_the_page_shows_all_trials_and_the_best_one(tmp_path: Path) -> None:
+    write_page(tmp_path / "search.html", "Lab", SEARCH, TRIALS, CURVES, synthetic=True)
+    page = (tmp_path / "search.html").read_text(encoding="utf-8")
+    assert "Trial 1 is the best of 4: mean Dice 0.750 on validation subjects" in page
+    assert "against 0.500 of the model as it is" in page
+    assert "4: 2 complete, 1 stopped, 1 failed" in page
+    assert "synthetic data" in page
+    assert "&lt;gelu&gt;" in page
+    assert "<gelu>" not in page
+    assert page.count("data:image/png;base64,") == 3
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_a_page_without_a_finished_trial_says_so(tmp_path: Path) -> None:
+    write_page(tmp_path / "search.html", "Lab", SEARCH, TRIALS[2:], CURVES[:0])
+    page = (tmp_path / "search.html").read_text(encoding="utf-8")
+    assert "No trial has ended" in page
+    assert page.count("data:image/png;base64,") == 2
+
+
+def test_the_command_prints_the_best_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results/Lab").mkdir(parents=True)
+    write_trials(tmp_path / "results/Lab/search.csv", TRIALS)
+    main(["search", "Lab"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["trial", "status", "mean", "network.act", "training.learning_rate"]
+    assert lines[1].split()[:3] == ["1", "complete", "0.7500"]
+    assert "    training: {learning_rate: 0.02}" in lines
+    with pytest.raises(SystemExit, match="there is no such search"):
+        main(["search", "Labb"])
