@@ -24,7 +24,7 @@ BEYOND_CORE := grep --invert-match --line-regexp --fixed-strings --file locks/co
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-azureml setup-dev setup-azurite run view tensorboard publish pull verify reproduce track azureml-emulator azureml-smoke test lint bench lock clean
+.PHONY: help setup setup-azureml setup-slurm setup-dicom setup-dev setup-azurite run view tensorboard publish pull verify reproduce track azureml-emulator azureml-smoke test lint bench lock clean
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | tr '@' '\t' | expand -t 24
@@ -32,6 +32,10 @@ help: ## list these verbs
 setup: .venv/.core .venv/bin/crossfold ## install what the pipeline needs into .venv
 
 setup-azureml: .venv/.azureml ## … and what sends its GPU jobs to Azure Machine Learning
+
+setup-slurm: .venv/.slurm ## … or as batch jobs to a SLURM cluster
+
+setup-dicom: .venv/.dicom ## … and what reads and writes DICOM
 
 setup-dev: .venv/.dev .venv/.roc-validator ## … and what tests and checks it
 
@@ -68,13 +72,13 @@ azureml-emulator: setup-azureml setup-azurite ## serve an Azure Machine Learning
 azureml-smoke: setup-azureml ## check on your workspace what the emulator cannot show
 	.venv/bin/python azureml/smoke.py $(SMOKE_OPTIONS)
 
-test: setup-azureml setup-dev ## run the tests (PYTEST_OPTIONS="-n auto")
+test: setup-azureml setup-slurm setup-dicom setup-dev ## run the tests (PYTEST_OPTIONS="-n auto")
 	.venv/bin/pytest $(PYTEST_OPTIONS)
 
 CHECKS := check-code check-format check-rules check-workflow check-types check-layers
 .PHONY: $(CHECKS)
 
-lint: setup-azureml setup-dev ## run every check, also those after one that fails
+lint: setup-azureml setup-slurm setup-dicom setup-dev ## run every check, also those after one that fails
 	@$(MAKE) --no-print-directory --keep-going $(CHECKS)
 
 check-code:
@@ -99,12 +103,14 @@ bench: setup ## measure Crossfold against its peers
 	.venv/bin/python -m benchmarks
 
 lock: .venv/.uv/bin/uv ## solve locks/ again, keeping versions (LOCK_OPTIONS=--upgrade to renew)
-	@mkdir -p locks && touch locks/core.txt locks/azureml.txt locks/dev.txt
+	@mkdir -p locks && touch locks/core.txt
 	cat locks/*.txt > .venv/all.txt
 	$(COMPILE) $(PLUGINS) $(LOCK_OPTIONS) --all-extras --output-file .venv/all.txt
 	$(COMPILE) --constraint .venv/all.txt --output-file locks/core.txt
 	$(COMPILE) $(PLUGINS) --constraint .venv/all.txt --extra azureml | $(BEYOND_CORE) > locks/azureml.txt
-	$(COMPILE) --constraint .venv/all.txt --extra dev | $(BEYOND_CORE) > locks/dev.txt
+	for extra in slurm dicom dev; do \
+		$(COMPILE) --constraint .venv/all.txt --extra $$extra | $(BEYOND_CORE) > locks/$$extra.txt || exit; \
+	done
 
 clean: ## remove caches; results, .state and .venv stay
 	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
@@ -131,7 +137,7 @@ clean: ## remove caches; results, .state and .venv stay
 	$(INSTALL) --requirement $< $(PLUGINS:%/pyproject.toml=--editable ./%)
 	@touch $@
 
-.venv/.dev: locks/dev.txt | .venv/.core
+.venv/.slurm .venv/.dicom .venv/.dev: .venv/.%: locks/%.txt | .venv/.core
 	$(INSTALL) --requirement $<
 	@touch $@
 

@@ -10,12 +10,15 @@ from crossfold.commands import (
     config,
     crate,
     explain,
+    models,
     monitor,
+    predict,
     publish,
     pull,
     reproduce,
     restore,
     runs,
+    search,
     track,
     verify,
 )
@@ -25,7 +28,7 @@ from crossfold.errors import CrossfoldError
 # import is imported by `run`.
 COMMANDS = (
     *(publish, pull, verify, reproduce, restore, explain, config),
-    *(track, crate, runs, monitor),
+    *(track, crate, runs, monitor, models, predict, search),
 )
 
 

@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 from crossfold import paths
+from crossfold.config.learning import PLACE
 from crossfold.config.loading import load_config
+from crossfold.config.planning import PLANNED_SECTIONS
 from crossfold.learning import STAGE_VERSION
 from crossfold.paper.catalogue import FIGURES, TABLES
 from crossfold.workflow import (
@@ -96,6 +98,15 @@ def of_ensemble(pattern):
     return files
 
 
+def of_ensemble_or_first(ensemble, fold):
+    """An input of the ensemble, or of the first fold of a model without a test set."""
+    return lambda wildcards: (
+        ensemble.format(**wildcards)
+        if model_of(wildcards).splits.has_test
+        else fold.format(fold=0, **wildcards)
+    )
+
+
 def if_decided(pattern):
     """An input that only models whose post-processing is decided out of fold have."""
     return lambda wildcards: (
@@ -103,22 +114,23 @@ def if_decided(pattern):
     )
 
 
-def steps_of_folds(wildcards):
-    """The post-processing of folds, as plain values."""
-    return model_of(wildcards).postprocessing.applied_to_folds.model_dump(mode="json")
-
-
 def section(*names):
     """Sections of a model, as plain values: what a rule depends on, and nothing else."""
-    return lambda wildcards: {
-        name: model_of(wildcards).model_dump(mode="json", include={name}, by_alias=True)[name]
-        for name in names
-    }
+
+    def values(wildcards):
+        model = model_of(wildcards)
+        everything = model.model_dump(mode="json", include={*names}, by_alias=True)
+        planned = PLANNED_SECTIONS.intersection(names) if model.plan else ()
+        return everything | {name: values_of(model, getattr(model, name)) for name in planned}
+
+    return values
 
 
 def training_of(wildcards):
-    """Section `training` of a model, without the device, which may differ between machines."""
-    return model_of(wildcards).training.model_dump(mode="json", exclude={"device"})
+    """Section `training` of a model, without its place, which may differ between machines."""
+    model = model_of(wildcards)
+    values = values_of(model, model.training)
+    return {key: value for key, value in values.items() if key not in PLACE}
 
 
 def init_from_of(wildcards):
@@ -153,6 +165,12 @@ def diagnostics_of(key):
 def device_of(wildcards):
     """The device that a model is trained on and predicts with."""
     return model_of(wildcards).training.device
+
+
+def devices_of(wildcards):
+    """How many devices share the training of a fold, as far as that is known here."""
+    devices = model_of(wildcards).training.devices
+    return 1 if devices == "auto" else devices
 
 
 def epoch_of(wildcards):
@@ -218,12 +236,6 @@ def available_models():
     return [name for name, model in CONFIG.models.items() if CONFIG.dataset_is_here(model.dataset)]
 
 
-def targets_of(model):
-    """What a user wants of a model in the end, and what the site wants then."""
-    hook = CONFIG.model(model).hooks.post_cross_validation
-    return results_of(model) + ([paths.HOOK.format(model=model)] if hook else [])
-
-
 def results_of(model):
     """What a user wants of a model in the end."""
     files = [paths.METRICS_SUMMARY, paths.REPORT]
@@ -233,3 +245,4 @@ def results_of(model):
 
 
 include: "common_code.smk"
+include: "common_planning.smk"

@@ -6,6 +6,7 @@ localrules:
     write_config,
     validate_dataset,
     split_dataset,
+    plan_model,
     preprocess_dataset,
     inspect_annotations,
 
@@ -23,7 +24,7 @@ rule import_dataset:
             mode="json", exclude={"description", "licence"}
         ),
         source=source_of,
-        code=fingerprint("images.py", "data/importers", "data/phantom"),
+        code=code_of_import,
         software=software_of("data"),
     threads: CORES
     conda:
@@ -34,12 +35,19 @@ rule import_dataset:
 
 rule write_config:
     """Keep the whole configuration of a model, its bases merged in, beside its results."""
+    input:
+        plan=if_planned(paths.MODEL_PLAN),
     output:
         paths.CONFIG,
     log:
         "logs/write_config/{model}.log",
     params:
-        config=lambda wildcards: model_of(wildcards).model_dump(mode="json", by_alias=True),
+        # A search says nothing about the model that it belongs to.
+        config=lambda wildcards: {
+            name: section
+            for name, section in values_of(model_of(wildcards), model_of(wildcards)).items()
+            if name != "search"
+        },
         software=software_of("data"),
     conda:
         "../envs/data.yaml"
@@ -99,12 +107,39 @@ rule split_dataset:
         "../scripts/split_dataset.py"
 
 
+rule plan_model:
+    """Decide what a model with `plan: auto` leaves open, from its training subjects."""
+    input:
+        csv=of_dataset(paths.DATASET),
+        images=of_dataset(paths.DATASET_IMAGES),
+        splits=paths.SPLITS,
+    output:
+        paths.MODEL_PLAN,
+    log:
+        "logs/plan_model/{model}.log",
+    params:
+        model=section("images", "structures", "derived_structures", "budget"),
+        # What is written of later steps wins there: it does not make a plan, and a training, anew.
+        written=lambda wildcards: {
+            **section("preprocessing", "network")(wildcards),
+            "training": training_of(wildcards),
+        },
+        version=PLAN_VERSION,
+        software=software_of("data"),
+    threads: CORES
+    conda:
+        "../envs/data.yaml"
+    script:
+        "../scripts/plan_model.py"
+
+
 rule preprocess_dataset:
     """Resample and normalise every subject once, for all folds."""
     input:
         csv=of_dataset(paths.DATASET),
         images=of_dataset(paths.DATASET_IMAGES),
         splits=paths.SPLITS,
+        plan=if_planned(paths.MODEL_PLAN),
     output:
         preprocessed=directory(paths.PREPROCESSED),
         intensities=paths.INTENSITIES,
@@ -115,6 +150,7 @@ rule preprocess_dataset:
         code=fingerprint(
             "images.py",
             "data/dataset.py",
+            "data/model_input.py",
             "data/normalisation.py",
             "data/preprocessing.py",
             "data/resampling.py",

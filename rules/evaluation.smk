@@ -174,7 +174,7 @@ rule measure_posteriors:
         "logs/measure_posteriors/{run}.log",
     params:
         model=section("structures", "derived_structures", "metrics"),
-        mirror_pairs=lambda wildcards: model_of(wildcards).training.augmentation.mirror_pairs,
+        mirror_pairs=lambda wildcards: model_of(wildcards).training.mirror_pairs,
         reading=READING_CODE,
         code=fingerprint_with_imports("evaluation/posteriors.py"),
         software=software_of("data"),

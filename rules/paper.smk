@@ -79,15 +79,18 @@ rule draw_patch_sampling:
         images=of_dataset(paths.DATASET_IMAGES),
         splits=paths.SPLITS,
         preprocessed=paths.PREPROCESSED,
+        plan=if_planned(paths.MODEL_PLAN),
     output:
         directory(paths.PATCH_SAMPLING),
     log:
         "logs/draw_patch_sampling/{model}.log",
     params:
         model=section("images", "structures"),
-        training=lambda wildcards: model_of(wildcards).training.model_dump(
-            mode="json", include={"patch_size", "foreground", "sampling", "seed"}
-        ),
+        training=lambda wildcards: {
+            key: value
+            for key, value in training_of(wildcards).items()
+            if key in ("patch_size", "foreground", "sampling", "seed")
+        },
         subjects=lambda wildcards: model_of(wildcards).diagnostics.patch_sampling_subjects,
         draws=lambda wildcards: model_of(wildcards).diagnostics.patch_sampling_draws,
         figures=FIGURES_CONFIG,
@@ -193,7 +196,7 @@ rule call_hook:
     log:
         "logs/call_hook/{model}.log",
     params:
-        hook=hook_of,
+        hook=hook_of("post_cross_validation"),
         code=fingerprint("paper/hook.py"),
         software=software_of("paper"),
     conda:

@@ -1,6 +1,9 @@
 # A published model: its large files with DVC, its small ones in git.
 
 
+include: "registry.smk"
+
+
 for published_model in CONFIG.models:
 
     rule:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from crossfold.config.figures import FiguresConfig
 from crossfold.config.learning import TrainingConfig
+from crossfold.config.planning import ModelPlan
 from crossfold.data.dataset import Dataset
 from crossfold.data.preprocessing import Plan
 from crossfold.data.splits import Splits
@@ -12,7 +13,8 @@ from crossfold.paper.patch_sampling import draw_patch_sampling
 from crossfold.workflow import job
 
 with job(snakemake):
-    model, config = snakemake.params.model, TrainingConfig(**snakemake.params.training)
+    model, plan = snakemake.params.model, ModelPlan.read(snakemake.input.plan)
+    config = TrainingConfig(**plan.fill("training", snakemake.params.training))
     preprocessed = Path(snakemake.input.preprocessed)
     subjects = Splits.read(Path(snakemake.input.splits)).subjects("train", 0)
     auto = config.patch_size == "auto"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from crossfold.config.labels import label_values
+from crossfold.config.planning import ModelPlan
 from crossfold.config.prediction import PostprocessingConfig
 from crossfold.data.splits import Splits
 from crossfold.prediction.ensemble import EnsembleFolders, ensemble_folds
@@ -14,7 +15,9 @@ with job(snakemake):
         decided = Path(snakemake.input.decided).read_text(encoding="utf-8")
         postprocessing = PostprocessingConfig.model_validate_json(decided)
     else:
-        postprocessing = PostprocessingConfig(**model["postprocessing"])
+        plan = ModelPlan.read(snakemake.input.plan)
+        steps = plan.fill("postprocessing", model["postprocessing"])
+        postprocessing = PostprocessingConfig(**steps)
     ensemble_folds(
         [Path(fold) / "test" for fold in snakemake.input.folds],
         subjects=Splits.read(Path(snakemake.input.splits)).test,

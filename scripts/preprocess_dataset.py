@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from crossfold.config.planning import ModelPlan
 from crossfold.config.preprocessing import PreprocessingConfig
 from crossfold.data.dataset import Dataset
 from crossfold.data.preprocessing import preprocess_dataset
@@ -9,7 +10,7 @@ from crossfold.data.splits import Splits
 from crossfold.workflow import job
 
 with job(snakemake):
-    model = snakemake.params.model
+    model, plan = snakemake.params.model, ModelPlan.read(snakemake.input.plan)
     splits = Splits.read(Path(snakemake.input.splits))
     training = [*splits.subjects("train", 0), *splits.subjects("val", 0)]
     preprocess_dataset(
@@ -19,7 +20,7 @@ with job(snakemake):
         training_subjects=training,
         images=model["images"],
         structures=model["structures"],
-        config=PreprocessingConfig(**model["preprocessing"]),
+        config=PreprocessingConfig(**plan.fill("preprocessing", model["preprocessing"])),
         intensities=Path(snakemake.output.intensities),
         workers=snakemake.threads,
     )

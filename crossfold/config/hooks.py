@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
 from crossfold.config.base import Section, importable
+
+Hook = Literal["post_cross_validation", "model_deployment"]
 
 
 class HooksConfig(Section):
@@ -15,3 +17,6 @@ class HooksConfig(Section):
     post_cross_validation: Annotated[str, AfterValidator(importable)] | None = None
     """Called as `notify(config, folder)` when everything of the model is made, with its
     configuration and the folder of its results; what it prints is kept."""
+    model_deployment: Annotated[str, AfterValidator(importable)] | None = None
+    """Called as `deploy(registered)` when the model's bundle is registered, with its `name`,
+    `version`, `path`, `description` and `tags`; what it prints is kept."""

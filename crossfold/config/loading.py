@@ -16,6 +16,7 @@ from crossfold.config.inheritance import BrokenChainError, lineage, resolve
 from crossfold.config.init_from import check_origins
 from crossfold.config.models import ModelConfig
 from crossfold.config.origin import Location, Origin
+from crossfold.config.registry import RegistryConfig
 from crossfold.config.root import Config
 from crossfold.config.statistics import ALL_MODELS, ComparedRun, StatisticsConfig
 from crossfold.errors import CrossfoldError
@@ -65,6 +66,7 @@ def load_config(raw: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Con
         models=concrete,
         statistics=statistics,
         figures=_check(FiguresConfig, raw.get("figures") or {}, ("figures",), where),
+        registry=_check(RegistryConfig, raw.get("registry") or {}, ("registry",), where),
         state_dir=str(raw.get("state_dir", Config.model_fields["state_dir"].default)),
     )
 
@@ -178,7 +180,8 @@ def _check(kind: Any, section: Any, location: Location, where: Origin) -> Any:
 
 def _problem(details: Any, location: Location, where: Origin) -> tuple[str, str]:
     """Turn one pydantic error into a message and a remedy."""
-    path = (*location, *details["loc"])
+    # In braces stands which of several kinds a section is; the files do not name it.
+    path = (*location, *(part for part in details["loc"] if not str(part).startswith("{")))
     if details["type"] == "unknown_key":
         key, suggestion = details["ctx"]["key"], details["ctx"]["suggestion"]
         return where.message((*path, key), f"unknown key `{key}`"), suggestion

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
@@ -16,10 +16,19 @@ from crossfold.config.init_from import InitFrom
 from crossfold.config.learning import NetworkConfig, TrainingConfig
 from crossfold.config.metrics import MetricsConfig
 from crossfold.config.outliers import OutliersConfig
-from crossfold.config.prediction import Aggregation, InferenceConfig, PostprocessingConfig
+from crossfold.config.planning import BudgetConfig
+from crossfold.config.prediction import (
+    ALL_STRUCTURES,
+    Aggregation,
+    InferenceConfig,
+    PostprocessingConfig,
+    with_all_structures,
+)
 from crossfold.config.preprocessing import PreprocessingConfig
 from crossfold.config.publishing import PublishConfig
+from crossfold.config.search import SearchConfig
 from crossfold.config.splits import SplitsConfig
+from crossfold.config.trials import check_search
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -56,6 +65,11 @@ class ModelConfig(Section):
     """What is wrong with a dataset, and what then."""
     splits: SplitsConfig = SplitsConfig()
     """Test set and folds."""
+    plan: Literal["auto"] | None = None
+    """auto: what this model says nothing about is decided from its training subjects and the
+    budget, and written to plan.json with reasons (docs/planning.md); null: it has its default."""
+    budget: BudgetConfig = BudgetConfig()
+    """Memory and time for `plan: auto`."""
     preprocessing: PreprocessingConfig = PreprocessingConfig()
     """Grid and intensities."""
     network: NetworkConfig = NetworkConfig()
@@ -66,6 +80,8 @@ class ModelConfig(Section):
     """Optimisation."""
     inference: InferenceConfig = InferenceConfig()
     """Sliding window."""
+    search: SearchConfig | None = None
+    """Hyperparameters to search, on validation subjects only."""
     ensemble_aggregation: Aggregation = "average"
     """How the folds become one: the mean of their posteriors, their geometric mean, one vote each
     per voxel, or STAPLE (Warfield et al. 2004), which weighs votes by estimated reliability."""
@@ -85,6 +101,18 @@ class ModelConfig(Section):
     hooks: HooksConfig = HooksConfig()
     """Functions of your own that are called on the way."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_all_structures(cls, data: Any) -> Any:
+        match data:
+            case {
+                "postprocessing": {"largest_component": [*components], **steps},
+                "structures": [*structures],
+            } if ALL_STRUCTURES not in (*structures, *data.get("derived_structures", ())):
+                written = with_all_structures(components, structures)
+                return {**data, "postprocessing": {**steps, "largest_component": written}}
+        return data
+
     @model_validator(mode="after")
     def _names_agree(self) -> ModelConfig:
         both = set(self.images) & {*self.structures, *self.derived_structures}
@@ -98,9 +126,10 @@ class ModelConfig(Section):
         for key, names, unions in self.postprocessing.names():
             self._known(names, measured if unions else self.structures, f"postprocessing.{key}")
         self._refuse_lost_epochs()
+        self._refuse_unplannable()
         self.training.sampling.weights(self.structures)  # raises where a name is wrong
-        pairs = [name for pair in self.training.augmentation.mirror_pairs for name in pair]
-        self._known(pairs, self.structures, "training.augmentation.mirror_pairs")
+        pairs = [name for pair in self.training.mirror_pairs for name in pair]
+        self._known(pairs, self.structures, "training.augmentation (mirror_pairs)")
         if isinstance(self.metrics.nsd_tolerance_mm, dict):
             self._known(
                 self.metrics.nsd_tolerance_mm, (*measured, "default"), "metrics.nsd_tolerance_mm"
@@ -112,6 +141,7 @@ class ModelConfig(Section):
             self._known(
                 self.images, self.preprocessing.normalisation, "preprocessing.normalisation"
             )
+        check_search(self)
         return self
 
     @property
@@ -127,6 +157,13 @@ class ModelConfig(Section):
                     f"test_epochs: no checkpoint of epoch {epoch} is kept, only of "
                     f"{', '.join(map(str, kept))}; name one of these, or keep more of them"
                 )
+
+    def _refuse_unplannable(self) -> None:
+        if self.plan and self.network.target != NetworkConfig().target:
+            raise ValueError(
+                f"plan: auto plans the network {NetworkConfig().target}, not "
+                f"{self.network.target}; leave out `network._target_`, or `plan`"
+            )
 
     @staticmethod
     def _known(names: Iterable[str], known: Collection[str], where: str) -> None:

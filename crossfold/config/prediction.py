@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
+from crossfold.config.augmentation import Axis, PerAxis
 from crossfold.config.base import Section
-from crossfold.config.learning import Axis, PerAxis
 
 Aggregation = Literal["average", "log_average", "majority_vote", "staple"]
 Threshold = Annotated[float, Field(gt=0, le=0.5)]
@@ -16,6 +16,31 @@ Component = str | tuple[str, Threshold]
 
 BACKGROUND = "background"
 """What voxels of no structure are called where a rule may name them."""
+
+
+ALL_STRUCTURES = "all"
+"""What stands for every structure in `largest_component`."""
+
+
+def with_all_structures(components: Sequence[Any], structures: Sequence[str]) -> list[Any]:
+    """Return entries of `largest_component` in which `all` is written out.
+
+    Examples
+    --------
+    >>> with_all_structures([["liver", 0.2], "all"], ["liver", "spleen", "aorta"])
+    [['liver', 0.2], 'spleen', 'aorta']
+    >>> with_all_structures([["all", 0.2]], ["liver", "spleen"])
+    [('liver', 0.2), ('spleen', 0.2)]
+    """
+    names = [entry if isinstance(entry, str) else entry[0] for entry in components]
+    others = [name for name in structures if name not in names]
+    written: list[Any] = []
+    for name, entry in zip(names, components, strict=True):
+        if name != ALL_STRUCTURES:
+            written.append(entry)
+        else:
+            written += [one if isinstance(entry, str) else (one, *entry[1:]) for one in others]
+    return written
 
 
 class InferenceConfig(Section):
@@ -89,7 +114,8 @@ class PostprocessingConfig(Section):
     """Voxels of a surrounding structure that go to one of two structures which share them."""
     largest_component: tuple[Component, ...] = ()
     """Structures, or derived structures, of which only the largest connected part is kept; or
-    [structure, threshold]: all parts with at least that share of its voxels."""
+    [structure, threshold]: all parts with at least that share of its voxels. `all` stands for every
+    structure that is not named beside it."""
     slice_exclusion: tuple[SliceExclusion, ...] = ()
     """Pairs of structures that share no axial slice."""
     fill_holes: tuple[str, ...] = ()

@@ -7,7 +7,14 @@ from typing import Literal
 from crossfold.config.base import Section
 
 LeftOut = Literal[
-    "dataset", "preprocessed", "checkpoints", "posteriors", "segmentations", "ensemble", "watching"
+    "dataset",
+    "preprocessed",
+    "checkpoints",
+    "posteriors",
+    "segmentations",
+    "ensemble",
+    "watching",
+    "bundle",
 ]
 
 
@@ -17,5 +24,5 @@ class PublishConfig(Section):
     left_out: tuple[LeftOut, ...] = ()
     """What stays on this machine, and only its digests are published: the images of the dataset,
     preprocessed subjects, checkpoints, posteriors or segmentations of the folds, all maps of the
-    ensemble, or what TensorBoard shows of the trainings. Whoever pulls computes it again when a
-    change makes it necessary."""
+    ensemble, what TensorBoard shows of the trainings, or the bundle, which holds the checkpoints a
+    second time. Whoever pulls computes it again when a change makes it necessary."""

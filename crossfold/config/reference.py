@@ -24,6 +24,7 @@ HEADINGS = {
     "InnereyeDataset": "innereye dataset",
     "FolderDataset": "folder dataset",
     "FolderLabels": "folder labels",
+    "DicomDataset": "dicom dataset",
     "DvcDataset": "dvc dataset",
     "DatasetRevision": "dataset revision",
     "ModelConfig": "model",
@@ -31,6 +32,7 @@ HEADINGS = {
     "SplitsConfig": "splits",
     "Institutions": "institutions",
     "FunctionOptions": "split function",
+    "BudgetConfig": "budget",
     "PreprocessingConfig": "preprocessing",
     "ZScore": "z_score",
     "CtWindow": "ct_window",
@@ -61,8 +63,21 @@ HEADINGS = {
     "CheckpointsConfig": "checkpoints",
     "SamplingConfig": "sampling",
     "AugmentationConfig": "augmentation",
+    "Mirror": "mirror",
+    "Affine": "affine",
+    "Elastic": "elastic",
+    "BiasField": "bias_field",
+    "Gamma": "gamma",
+    "Intensity": "intensity",
+    "Noise": "noise",
+    "Blur": "blur",
+    "LowResolution": "low_resolution",
+    "ImportedTransform": "transform of your own",
     "InferenceConfig": "inference",
     "PostprocessingConfig": "postprocessing",
+    "SearchConfig": "search",
+    "Space": "search space",
+    "PruneConfig": "prune",
     "SummedProbability": "summed probability",
     "SliceExclusion": "slice exclusion",
     "MetricsConfig": "metrics",
@@ -73,6 +88,7 @@ HEADINGS = {
     "StatisticsConfig": "statistics",
     "ComparedRun": "compared run",
     "FiguresConfig": "figures",
+    "RegistryConfig": "registry",
 }
 
 SIGNS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
@@ -131,13 +147,15 @@ def _kind(field: Schema) -> str:
     if "prefixItems" in field:
         kinds = [_kind(item) for item in field["prefixItems"]]
         return f"{len(kinds)} × {kinds[0]}" if len({*kinds}) == 1 else f"[{', '.join(kinds)}]"
-    match field["type"]:
+    match field.get("type"):
         case "array":
             return f"list of {_one_of(field['items'])}"
         case "object":
             return f"names: {_one_of(field['additionalProperties'])}"
         case "null":
             return "`null`"
+        case None:
+            return "anything"
         case kind:
             bounds = [f"{sign} {field[word]:g}" for word, sign in SIGNS.items() if word in field]
             return f"{'text' if kind == 'string' else kind} {' and '.join(bounds)}".strip()

@@ -14,7 +14,9 @@ from crossfold.config.datasets import (
     expand_path,
 )
 from crossfold.config.figures import FiguresConfig
+from crossfold.config.hooks import Hook
 from crossfold.config.models import ModelConfig
+from crossfold.config.registry import RegistryConfig
 from crossfold.config.statistics import ALL_MODELS, ComparedRun, StatisticsConfig
 from crossfold.errors import CrossfoldError
 
@@ -30,6 +32,8 @@ class Config(Section):
     """Comparisons and confidence intervals."""
     figures: FiguresConfig = FiguresConfig()
     """Size, resolution and colours of figures."""
+    registry: RegistryConfig = RegistryConfig()
+    """Where bundles are registered."""
     state_dir: str = ".state"
     """Folder for what lets a killed training continue."""
 
@@ -67,18 +71,18 @@ class Config(Section):
         epochs = self.model(name).tested_epochs
         return {epoch: f"{name}@{epoch}" for epoch in epochs[:-1]} | {epochs[-1]: name}
 
-    def hook_of(self, name: str) -> str:
-        """Return the import path of what is called when everything of a model is made.
+    def hook_of(self, name: str, kind: Hook) -> str:
+        """Return the import path of a model's hook.
 
         Raises
         ------
         CrossfoldError
-            If the model names nothing.
+            If the model names none.
         """
-        hook = self.model(name).hooks.post_cross_validation
+        hook: str | None = getattr(self.model(name).hooks, kind)
         if hook is None:
             raise CrossfoldError(
-                f"models.{name}.hooks.post_cross_validation: names no function to call",
+                f"models.{name}.hooks.{kind}: names no function to call",
                 remedy="name one, such as my_lab.hooks:notify",
             )
         return hook

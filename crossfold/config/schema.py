@@ -8,6 +8,7 @@ from typing import Any
 
 from crossfold.config.models import ModelConfig
 from crossfold.config.root import Config
+from crossfold.config.search import SearchConfig, Space
 from crossfold.images import atomic_path
 
 SCHEMA = Path(__file__).parents[2] / "schema" / "config.schema.json"
@@ -34,6 +35,10 @@ def config_schema() -> dict[str, Any]:
     model = schema["$defs"][ModelConfig.__name__]
     model.pop("required")
     model["properties"] = _OF_EVERY_MODEL | model["properties"]
+    # Parameters may stand beside the other keys of a search.
+    search = schema["$defs"][SearchConfig.__name__]
+    search.pop("required")
+    search["additionalProperties"] = {"$ref": f"#/$defs/{Space.__name__}"}
     return schema
 
 

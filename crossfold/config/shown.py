@@ -8,13 +8,17 @@ from typing import Any
 
 import yaml
 
+from crossfold import paths
 from crossfold.config.inheritance import lineage, resolve, shipped_bases
 from crossfold.config.loading import load_config
+from crossfold.config.models import ModelConfig
 from crossfold.config.origin import Location, Origin
+from crossfold.config.planning import WRITTEN, ModelPlan, planned
 from crossfold.errors import CrossfoldError
 
 _COMMENT_COLUMN = 56
 _INDENT = "  "
+DEFAULT = "# default"
 
 
 def show_model(name: str, files: Sequence[Path]) -> Iterator[str]:
@@ -37,14 +41,34 @@ def show_model(name: str, files: Sequence[Path]) -> Iterator[str]:
     models = shipped_bases() | (raw.get("models") or {})
     written = resolve(name, models) if name in models else {}
     is_abstract = bool((models.get(name) or {}).get("abstract"))
-    values = written if is_abstract else config.model(name).model_dump(mode="json", by_alias=True)
+    plan_json = None if is_abstract else _plan_of(name, config.model(name))
+    plan = ModelPlan.read(plan_json)
+    if is_abstract:
+        values = written
+    else:
+        values = planned(config.model(name), plan_json).model_dump(mode="json", by_alias=True)
     chain = lineage(name, models)
     origin = Origin(files).with_lineage(name, chain)
     yield f"# {' -> '.join(chain)}{' (abstract: defaults are left out)' if is_abstract else ''}"
     for path, text in _flattened(values):
         line = _INDENT * (len(path) - 1) + f"{path[-1]}:{text and ' ' + text}"
         comment = _comment(origin, name, path, written) if text else ""
+        if comment == DEFAULT and (reason := _reason(plan, path)):
+            comment = f"# plan.json: {reason}"
         yield f"{line:<{_COMMENT_COLUMN}} {comment}" if comment else line
+
+
+def _plan_of(name: str, model: ModelConfig) -> Path | None:
+    """Return the plan of a model, if it is to have one and has been made."""
+    path = Path(paths.MODEL_PLAN.format(model=name))
+    return path if model.plan and path.is_file() else None
+
+
+def _reason(plan: ModelPlan, path: Location) -> str | None:
+    """Say why a plan gives a key its value; a mapping as a whole has one reason."""
+    keys = (".".join(map(str, path[:depth])) for depth in range(len(path), 0, -1))
+    reasons = (reason for key in keys if (reason := plan.reason(key)))
+    return next((reason for reason in reasons if reason != WRITTEN), None)
 
 
 def merge_files(files: Sequence[Path]) -> dict[str, Any]:
@@ -98,7 +122,7 @@ def _comment(origin: Origin, name: str, path: Location, written: Any) -> str:
     for part in path:
         if not isinstance(written, Mapping) or part not in written:
             # A shorthand, such as a name in place of a section, stands one level above.
-            return "# default" if isinstance(written, Mapping) else _comment_of(origin, name, path)
+            return DEFAULT if isinstance(written, Mapping) else _comment_of(origin, name, path)
         written = written[part]
     return _comment_of(origin, name, path)
 
@@ -110,4 +134,4 @@ def _comment_of(origin: Origin, name: str, path: Location) -> str:
             owner = place.location[1]
             inherited = f" ({owner})" if owner != name else ""
             return f"# {place.file}:{place.line}{inherited}"
-    return "# default"
+    return DEFAULT

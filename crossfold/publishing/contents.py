@@ -25,7 +25,7 @@ _DIRECTORIES = {
     ),
     "watching": (paths.TENSORBOARD, paths.EXAMPLE_IMAGES),
     "pictures": (paths.THUMBNAILS, paths.PATCH_SAMPLING),
-    "bundle": (f"{paths.MODEL}/model",),
+    "bundle": (paths.BUNDLE,),
 }
 
 

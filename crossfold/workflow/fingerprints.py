@@ -17,8 +17,12 @@ ENVIRONMENTS = PACKAGE.parent / "envs"
 _WITHOUT_INFLUENCE = frozenset(
     {"dvc", "dvc-data", "nvidia-ml-py", "snakemake", "tensorboard", "tqdm"}
 )
-# Pillow encodes pictures of figures; beside training, only those that TensorBoard shows.
-_WITHOUT_INFLUENCE_IN = {"torch": frozenset({"pillow"})}
+# Pillow encodes pictures of figures; beside training, only those that TensorBoard shows. What reads
+# DICOM brings images, whose content is checked.
+_WITHOUT_INFLUENCE_IN = {
+    "data": frozenset({"contourpy", "highdicom", "pydicom"}),
+    "torch": frozenset({"pillow"}),
+}
 
 
 def fingerprint(*modules: str) -> str:

@@ -15,7 +15,7 @@ TINY = REPOSITORY / "tests" / "configs" / "tiny.yaml"
 # What a run needs: an overlay of the configuration may name everything else.
 NEEDED = (
     *("Snakefile", "config.yaml", ".dvcignore"),
-    *("rules", "scripts", "crossfold", "envs", "report", "azureml"),
+    *("rules", "scripts", "crossfold", "envs", "report", "azureml", "slurm"),
 )
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 

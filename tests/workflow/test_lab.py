@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import safetensors
 
 from crossfold.paths import checkpoint
+from tests.unit.registry.bundles import make_bundle, verify
 from tests.workflow.checkout import REPOSITORY, Checkout, Run, copy_checkout
 
 pytestmark = pytest.mark.slow
@@ -29,6 +31,7 @@ HELLO_WORLD = """
 SPLITS = "results/MyPelvis/splits.csv"
 SEGMENTATIONS = "results/MyPelvis/folds/0/segmentations"
 HOOK = "results/MyPelvis/hooks/post_cross_validation.txt"
+DEPLOYED = "results/MyPelvis/hooks/model_deployment.txt"
 HELLO = "results/Hello/folds/0/checkpoints"
 
 
@@ -69,7 +72,7 @@ def lab(checkout: Checkout) -> Path:
 def test_the_page_has_every_file_that_it_names() -> None:
     listed = re.findall(r"^      (\w+\.\w+)$", PAGE, flags=re.M)
     assert [name for name, _ in FILES] == listed
-    assert len(listed) == 5
+    assert len(listed) == 7
 
 
 def test_the_function_has_divided_the_subjects(checkout: Checkout) -> None:
@@ -138,3 +141,24 @@ def test_the_hook_is_called_last(checkout: Checkout, lab: Path) -> None:
     assert done.code == 0, done.errors
     said = (checkout.folder / HOOK).read_text(encoding="utf-8")
     assert said == "MyPelvis, 4 epochs: Dice 0.75, 2 subjects\n"
+
+
+def test_what_is_verified_is_registered_and_deployed(checkout: Checkout, lab: Path) -> None:
+    jobs = plan(checkout, DEPLOYED).jobs
+    for rule in ("write_bundle", "verify_bundle", "register_model", "deploy_model"):
+        assert jobs[rule] == 1
+    results = checkout.folder / "results/MyPelvis"
+    make_bundle(results / "model", name="MyPelvis")
+    alone = ("--allowed-rules", "register_model", "deploy_model", "--rerun-triggers", "mtime")
+    refused = ask(checkout, DEPLOYED, options=alone)
+    assert refused.code != 0
+    assert "model_verified.json" in refused.errors
+    verify(results / "model")
+    done = ask(checkout, DEPLOYED, options=alone)
+    assert done.code == 0, done.errors
+    registered = json.loads((results / "registered_model.json").read_text(encoding="utf-8"))
+    assert (registered["id"], registered["where"]) == ("MyPelvis:1", "registry/MyPelvis/1")
+    assert (checkout.folder / "registry/MyPelvis/1/model/hashes.json").is_file()
+    said = (checkout.folder / DEPLOYED).read_text(encoding="utf-8")
+    assert said == "served/MyPelvis serves MyPelvis:1, test Dice 0.8500\n"
+    assert (checkout.folder / "served/MyPelvis/hashes.json").is_file()

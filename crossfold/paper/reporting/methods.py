@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -132,9 +132,20 @@ def training(facts: Facts) -> str:
     )
 
 
-def _augmentation(section: Mapping[str, Any]) -> str:
-    used = [f"{name} {_short(value)}" for name, value in section.items() if _is_used(value)]
-    return ", ".join(used) if used else "none"
+def _augmentation(section: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
+    """Name the keys of the shorthand that do something, or the transforms with theirs."""
+    if isinstance(section, Mapping):
+        return ", ".join(_used(section)) or "none"
+    listed = []
+    for transform in section:
+        name = transform.get("_target_") or transform["method"]
+        keys = {key: transform[key] for key in transform if key not in ("_target_", "method")}
+        listed.append(f"{name} ({', '.join(_used(keys))})" if _used(keys) else name)
+    return "; ".join(listed) or "none"
+
+
+def _used(section: Mapping[str, Any]) -> list[str]:
+    return [f"{name} {_short(value)}" for name, value in section.items() if _is_used(value)]
 
 
 def _is_used(value: Any) -> bool:

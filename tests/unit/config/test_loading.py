@@ -51,6 +51,23 @@ def test_an_unknown_model_has_a_suggestion() -> None:
         ({"epochs": "ten"}, "training.epochs: is 'ten'", "valid integer"),
         ({"epoch": 3}, "training.epoch: unknown key `epoch`", "did you mean `epochs`?"),
         ({"augmentation": {"gian": 1}}, "training.augmentation.gian: unknown key", "`gain`"),
+        (
+            {"augmentation": [{"method": "mirror"}, {"method": "blurr"}]},
+            "training.augmentation.1: unknown method `blurr`",
+            "did you mean `blur`?",
+        ),
+        (
+            {"augmentation": [{"method": "mirror", "axis": ["x"]}]},
+            "training.augmentation.0.axis: unknown key `axis`",
+            "did you mean `axes`?",
+        ),
+        (
+            {"augmentation": [{"_target_": "Ghosting"}]},
+            "training.augmentation.0._target_: has to be an import path",
+            "",
+        ),
+        ({"augmentation": ["mirror"]}, "training.augmentation.0: write {method: mirror}", ""),
+        ({"devices": 4}, "training: devices: 4 of them cannot share 2 crops", "a multiple of it"),
         ({"patch_size": [1, 2]}, "training.patch_size", ""),
     ],
 )
@@ -226,4 +243,4 @@ def test_an_import_path_may_have_a_colon() -> None:
 
 def test_a_model_without_a_hook_cannot_be_asked_to_call_it() -> None:
     with pytest.raises(CrossfoldError, match=r"models\.M\.hooks\.post_cross_validation: names no"):
-        load(M=MODEL).hook_of("M")
+        load(M=MODEL).hook_of("M", "post_cross_validation")

@@ -136,3 +136,25 @@ def test_folds_get_nothing_that_is_still_to_be_decided() -> None:
     for decide, expected in ((False, ("both",)), (True, ())):
         model = ModelConfig(**MODEL, postprocessing={**section, "decide": decide})
         assert model.postprocessing.applied_to_folds.largest_component == expected
+
+
+def test_all_stands_for_every_structure_that_is_not_named() -> None:
+    def kept(model: dict[str, Any], *components: Any) -> tuple[Any, ...]:
+        section = {"largest_component": components}
+        return ModelConfig(**model, postprocessing=section).postprocessing.largest_component
+
+    assert kept(MODEL, "all") == ("left", "right")
+    assert kept(MODEL, ["right", 0.2], "all") == (("right", 0.2), "left")
+    assert kept(MODEL, ["all", 0.2], "both") == (("left", 0.2), ("right", 0.2), "both")
+    named = MODEL | {"derived_structures": {"all": ["left", "right"]}}
+    assert kept(named, "all") == ("all",)
+
+
+def test_pairs_of_mirror_images_are_structures() -> None:
+    def pairs(*names: str) -> Any:
+        augmentation = [{"method": "noise"}, {"method": "mirror", "pairs": [names]}]
+        return ModelConfig(**MODEL, training={"augmentation": augmentation}).training.mirror_pairs
+
+    assert pairs("left", "right") == (("left", "right"),)
+    with pytest.raises(ValidationError, match=r"mirror_pairs.*unknown name `rigth`"):
+        pairs("left", "rigth")
