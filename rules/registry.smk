@@ -20,6 +20,7 @@ rule register_model:
     params:
         registry=CONFIG.registry.model_dump(mode="json"),
         code=fingerprint("registry/facts.py", "registry/registering.py"),
+        software=software_of("paper"),
     conda:
         "../envs/paper.yaml"
     script:
@@ -38,6 +39,7 @@ rule deploy_model:
     params:
         hook=hook_of("model_deployment"),
         code=fingerprint("paper/hook.py"),
+        software=software_of("paper"),
     conda:
         "../envs/paper.yaml"
     script:
