@@ -88,7 +88,7 @@ check-format:
 	.venv/bin/ruff format --check
 
 check-rules:
-	.venv/bin/snakefmt --check Snakefile rules
+	.venv/bin/snakefmt --check Snakefile rules azureml/predict.smk
 
 check-workflow:
 	.venv/bin/snakemake --lint

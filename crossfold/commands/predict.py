@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,9 @@ def _predict(parsed: argparse.Namespace) -> int:
     from crossfold.prediction.checks import CHECKS
     from crossfold.prediction.inputs import find_subjects
     from crossfold.prediction.memory import peak_memory_gb
-    from crossfold.prediction.predicting import Options, Prediction
+    from crossfold.prediction.predicting import Options
     from crossfold.prediction.records import report
+    from crossfold.prediction.sending import Request, predict_there
     from crossfold.registry.references import locate
 
     for check in parsed.accept:
@@ -96,6 +98,7 @@ def _predict(parsed: argparse.Namespace) -> int:
             )
     located = locate(parsed.model)
     bundle, version = Bundle.read(located.path), located.registered
+    registered = {"name": version.name, "version": version.version} if version else None
     mask = bundle.preprocessing.mask
     if parsed.mask and not mask:
         raise CrossfoldError(
@@ -112,21 +115,39 @@ def _predict(parsed: argparse.Namespace) -> int:
         posteriors=parsed.posteriors,
         accepted=parsed.accept,
     )
-    prediction = Prediction(
-        bundle,
-        output,
+    request = Request(
+        bundle=bundle.path,
+        subjects=subjects,
         options=options,
         reference=parsed.model,
-        registered=version and {"name": version.name, "version": version.version},
-        draw=draw_overlay,
+        registered=registered,
     )
     if parsed.azureml:
-        summary = prediction.run_remotely(subjects)
+        submit = _submission(parsed.profile)
+        summary = predict_there(request, output, submit=submit, draw=draw_overlay)
         print(report(summary, output))
     else:
-        summary = prediction.run(subjects)
+        summary = request.prediction(bundle, output, draw=draw_overlay).run(subjects)
         print(report(summary, output, peak_memory_gb()))
     return int((summary["state"] == "refused").any())
+
+
+def _submission(profile: Path) -> Callable[[Path], None]:
+    """Return what runs a job where a profile says."""
+    from crossfold.errors import CrossfoldError
+    from crossfold.workflow.running import submit
+
+    for needed in (_SNAKEFILE, profile / "profile.yaml"):
+        if not needed.is_file():
+            raise CrossfoldError(
+                f"--azureml: there is no {needed} here",
+                remedy="give the command in the folder of Crossfold, where jobs are sent from",
+            )
+
+    def run(sent: Path) -> None:
+        submit("predict_images", snakefile=_SNAKEFILE, profile=profile, settings=[f"sent={sent}"])
+
+    return run
 
 
 def _numbers(text: str) -> list[int]:

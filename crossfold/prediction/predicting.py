@@ -49,7 +49,7 @@ from crossfold.prediction.records import (
     volumes_of,
     write_tables,
 )
-from crossfold.prediction.subject import EnsemblePredictor, SubjectPrediction
+from crossfold.prediction.subject import EnsemblePredictor, SubjectPrediction, members_of
 
 # Voxels above which the memory of the machine is looked at, even if nobody limits it.
 _LARGE = 2**28
@@ -122,7 +122,7 @@ class Prediction:
         self._model = {"model": reference or str(bundle.path), "registered": registered}
         self._draw = draw
         self._bar: tqdm | None = None
-        self.folds = list(bundle.folds if options.folds is None else sorted({*options.folds}))
+        self.folds = members_of(bundle, options.folds)
 
     def run(self, subjects: Sequence[Subject]) -> pd.DataFrame:
         """Predict subjects; one that is refused does not keep the others waiting.

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,16 @@ from crossfold.images import read_image, read_labels
 from crossfold.paths import subject_file
 from crossfold.prediction.bundle import Bundle
 from crossfold.prediction.inputs import Source, Subject
-from crossfold.prediction.predicting import Options, Prediction
-from crossfold.prediction.records import ABOUT, SUMMARY, seal
+from crossfold.prediction.predicting import Options, Prediction, require_different
+from crossfold.prediction.records import (
+    ABOUT,
+    REFUSED,
+    SKIPPED,
+    SUMMARY,
+    SUMMARY_COLUMNS,
+    seal,
+    write_tables,
+)
 
 SENT = ".sent"
 REQUEST, PREDICTED = "request.json", "predicted"
@@ -75,6 +83,19 @@ class Request:
         }
         path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
+    def prediction(
+        self, bundle: Bundle, output: Path, *, draw: Callable[..., None] | None = None
+    ) -> Prediction:
+        """Return what answers it; parameters as for `Prediction`."""
+        return Prediction(
+            bundle,
+            output,
+            options=self.options,
+            reference=self.reference,
+            registered=self.registered,
+            draw=draw,
+        )
+
     @property
     def files(self) -> list[str]:
         """The images."""
@@ -82,19 +103,64 @@ class Request:
         return list(dict.fromkeys(str(source.path) for source in channels))
 
 
-def require_sendable(subject: Subject) -> None:
-    """Refuse what a job could not read.
+def predict_there(
+    request: Request,
+    output: Path,
+    *,
+    submit: Callable[[Path], None],
+    draw: Callable[..., None],
+) -> pd.DataFrame:
+    """Predict on a cluster what is not there yet; headers are checked here, voxels in the job.
+
+    Parameters
+    ----------
+    request
+        What is wanted.
+    output
+        Where to.
+    submit
+        Runs the job, and returns when it is done; called with what `send` returns.
+    draw
+        As for `Prediction`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `Prediction.run`.
 
     Raises
     ------
     CrossfoldError
-        If a channel is DICOM.
+        As `send`; or if two subjects have one name.
     """
-    if subject.is_series:
-        raise CrossfoldError(
-            f"{subject.name} is DICOM, which jobs on a cluster do not read",
-            remedy="predict it here, without --azureml, or convert it to NIfTI",
-        )
+    require_different(request.subjects)
+    prediction = request.prediction(Bundle.read(request.bundle), output)
+    rows, wanted = [], []
+    for subject in request.subjects:
+        try:
+            findings = prediction.begin(subject)
+            if findings is not None and subject.is_series:
+                raise CrossfoldError(
+                    f"{subject.name} is DICOM, which jobs on a cluster do not read",
+                    remedy="predict it here, without --azureml, or convert it to NIfTI",
+                )
+        except CrossfoldError as error:
+            rows.append((subject.name, REFUSED, 0.0, error.message, error.remedy))
+        else:
+            if findings is None:
+                rows.append((subject.name, SKIPPED, 0.0, "", ""))
+            else:
+                wanted.append(subject)
+    summary = pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
+    if wanted:
+        sent = send(replace(request, subjects=wanted), output)
+        submit(sent)
+        received = receive(sent, output, draw=draw)
+        summary = pd.concat([summary, received]) if rows else received
+    order = {subject.name: place for place, subject in enumerate(request.subjects)}
+    summary = summary.sort_values("subject", key=lambda names: names.map(order), ignore_index=True)
+    write_tables(summary, output)
+    return summary
 
 
 def send(request: Request, output: Path, root: Path = Path()) -> Path:
@@ -137,8 +203,7 @@ def send(request: Request, output: Path, root: Path = Path()) -> Path:
                 copied = sent / "images" / f"{place:04}_{name}{''.join(source.path.suffixes[-2:])}"
                 channels[name] = Source(_inside(source.path, copied, home), source.volume)
             subjects.append(Subject(subject.name, channels))
-        kept = {**vars(request), "bundle": bundle, "subjects": subjects}
-        Request(**kept).write(sent / REQUEST)
+        replace(request, bundle=bundle, subjects=subjects).write(sent / REQUEST)
     except OSError as error:
         shutil.rmtree(sent, ignore_errors=True)
         raise CrossfoldError(
@@ -158,19 +223,10 @@ def predict_sent(request: Request, folder: Path) -> pd.DataFrame:
     folder
         Where to, as `Prediction`; there are no pictures, as jobs have no matplotlib.
     """
-    prediction = Prediction(
-        Bundle.read(request.bundle),
-        folder,
-        options=request.options,
-        reference=request.reference,
-        registered=request.registered,
-    )
-    return prediction.run(request.subjects)
+    return request.prediction(Bundle.read(request.bundle), folder).run(request.subjects)
 
 
-def receive(
-    sent: Path, output: Path, *, structures: Sequence[str], draw: Callable[..., None]
-) -> pd.DataFrame:
+def receive(sent: Path, output: Path, *, draw: Callable[..., None]) -> pd.DataFrame:
     """Put into place what a job has predicted, each subject at once, and remove what was sent.
 
     Parameters
@@ -179,8 +235,6 @@ def receive(
         What `send` returned.
     output
         As there.
-    structures
-        Of the model.
     draw
         As for `Prediction`.
 
@@ -190,7 +244,9 @@ def receive(
         What became of the subjects, as `Prediction.run`.
     """
     predicted = sent / PREDICTED
-    for subject in Request.read(sent / REQUEST).subjects:
+    request = Request.read(sent / REQUEST)
+    structures = Bundle.read(request.bundle).structures
+    for subject in request.subjects:
         made = subject_file(predicted, subject.name, suffix="")
         if not made.is_dir():
             continue  # refused
@@ -213,7 +269,8 @@ def receive(
 def _inside(path: Path, copied: Path, home: Path) -> Path:
     """Return a path relative to a folder; of a copy where it leads out of it."""
     real = path.resolve()
-    if not real.is_relative_to(home):
+    # What a link leads to may be called after its content, and its kind no longer be seen.
+    if not real.is_relative_to(home) or real.suffixes[-2:] != path.suffixes[-2:]:
         if path.is_dir():
             shutil.copytree(path, copied, ignore=shutil.ignore_patterns("__pycache__"))
         else:

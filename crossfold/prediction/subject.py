@@ -101,13 +101,7 @@ class EnsemblePredictor:
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.bundle = bundle
-        self.folds = list(bundle.folds) if folds is None else sorted({*folds})
-        unknown = {*self.folds} - {*bundle.folds}
-        if unknown or not self.folds:
-            raise CrossfoldError(
-                f"{bundle.path}: has no member {', '.join(map(str, sorted(unknown))) or 'chosen'}",
-                remedy=f"choose from {', '.join(map(str, bundle.folds))}",
-            )
+        self.folds = members_of(bundle, folds)
         prepare_process(threads or available_cores())
         self._progress, self._memory_gb = progress, memory_gb
         self._scratch = scratch or Path(tempfile.gettempdir())
@@ -180,6 +174,24 @@ class EnsemblePredictor:
             yield member(array, scratch)
             if self._progress:
                 self._progress(done, len(self._members))
+
+
+def members_of(bundle: Bundle, folds: Sequence[int] | None) -> list[int]:
+    """Return the members to use; None: all.
+
+    Raises
+    ------
+    CrossfoldError
+        If the bundle has no such member.
+    """
+    members = list(bundle.folds) if folds is None else sorted({*folds})
+    unknown = {*members} - {*bundle.folds}
+    if unknown or not members:
+        raise CrossfoldError(
+            f"{bundle.path}: has no member {', '.join(map(str, sorted(unknown))) or 'chosen'}",
+            remedy=f"choose from {', '.join(map(str, bundle.folds))}",
+        )
+    return members
 
 
 def network_input(

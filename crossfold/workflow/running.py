@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -69,6 +70,50 @@ def make(
     options += ["--nolock"] if inside_a_job else []
     options += ["--config", *settings] if settings else []
     _snakemake(targets, options, configfiles, root, show=show)
+
+
+def submit(
+    rule: str, *, snakefile: Path, profile: Path, settings: Sequence[str], root: Path = Path()
+) -> None:
+    """Run a rule of a workflow of its own where a profile says; the user sees what becomes of it.
+
+    Parameters
+    ----------
+    rule
+        Its name.
+    snakefile
+        The workflow.
+    profile
+        Folder of the Snakemake profile.
+    settings
+        What the workflow finds in `config`, such as "sent=folder".
+    root
+        The checkout.
+
+    Raises
+    ------
+    CrossfoldError
+        If the job fails.
+    KeyboardInterrupt
+        When Snakemake has cancelled the job.
+    """
+    command = [sys.executable, "-m", "snakemake", rule, "--snakefile", str(snakefile)]
+    # Who was killed leaves a lock behind, and a job that the same command picks up.
+    command += ["--profile", str(profile), "--cores", "1", "--nolock", "--nocolor"]
+    command += ["--config", *settings]
+    # A session of its own: Ctrl-C is to reach it once, and from here.
+    with subprocess.Popen(command, cwd=root, start_new_session=True) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
+    if code:
+        raise CrossfoldError(
+            f"{rule} failed on {profile}",
+            remedy="mend what is said above, and give the same command again",
+        )
 
 
 def _snakemake(

@@ -19,6 +19,9 @@ from crossfold.prediction import predicting
 from crossfold.prediction.bundle import Bundle
 from crossfold.prediction.inputs import find_subjects
 from crossfold.prediction.predicting import Options, Prediction
+from crossfold.registry.bundles import BundleFiles
+from crossfold.registry.facts import Facts
+from crossfold.registry.folder import FolderRegistry
 from tests.unit.prediction.random_bundle import SHAPE, ct, save, write_random_bundle
 
 FILES = {
@@ -94,6 +97,27 @@ def test_what_is_whole_is_skipped_and_what_has_changed_is_not(predict: Command) 
     save(image, ct(seed=1))
     predict("--image", image)
     assert [*summary()["state"]] == ["predicted"]
+
+
+def test_a_registered_model_is_named_with_its_version(predict: Command, model: Path) -> None:
+    facts = Facts(name="Prostate", description="", tags={})
+    FolderRegistry(Path("registry")).register(BundleFiles.read(model), facts)
+    image = save(Path("ct.nii.gz"), ct())
+    found = {}
+    for reference in ("Prostate:1", "Prostate", model):
+        output = Path("out") / Path(reference).name
+        assert predict("--image", image, "--output", output, of=reference) == 0
+        about = json.loads((output / "ct/prediction.json").read_text())
+        found[reference] = about["model"], about["registered"], about["bundle"]["digest"]
+    version, digest = {"name": "Prostate", "version": 1}, Bundle.read(model).digest
+    assert found == {
+        "Prostate:1": ("Prostate:1", version, digest),
+        "Prostate": ("Prostate", version, digest),
+        model: (str(model), None, digest),
+    }
+    # However it is called, it is the same model.
+    predict("--image", image, "--output", "out/Prostate", of="Prostate:1")
+    assert pd.read_csv("out/Prostate/predictions.csv")["state"][0] == "there already"
 
 
 def bad_images(folder: Path) -> dict[str, str]:
@@ -184,11 +208,12 @@ def test_a_huge_image_is_refused_before_it_is_read(
         assert summary()["remedy"][0].startswith("allow --memory ")
 
 
-def test_a_budget_changes_no_byte(predict: Command, model: Path) -> None:
+@pytest.mark.parametrize("arguments", [["--memory", 4], ["--threads", 2]])
+def test_a_budget_or_threads_change_no_byte(predict: Command, arguments: list[object]) -> None:
     save(Path("images/ct.nii.gz"), ct())
     predict("--image", "images")
     expected = {name: Path("out/ct", name).read_bytes() for name in FILES - {"prediction.json"}}
-    predict("--image", "images", "--memory", 4, "--output", "other")
+    predict("--image", "images", *arguments, "--output", "other")
     found = {name: Path("other/ct", name).read_bytes() for name in expected}
     assert found == expected
 

@@ -6,13 +6,17 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from tests.unit.prediction.random_bundle import ct, save, write_random_bundle
 from tests.workflow.checkout import REPOSITORY, TINY, Checkout, Run, copy_checkout
 
 if TYPE_CHECKING:
@@ -117,6 +121,55 @@ def test_jobs_of_a_killed_run_are_picked_up_by_the_next(
     assert done.code == 0, what_happened(azureml, done)
     assert metrics_of(checkout) == local_metrics
     assert len(azureml.jobs()) == 2, what_happened(azureml, done)
+
+
+def predict(checkout: Checkout, *arguments: object) -> Run:
+    command = [sys.executable, "-m", "crossfold", "predict", *map(str, arguments)]
+    done = subprocess.run(
+        command,
+        cwd=checkout.folder,
+        env=checkout.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout, done.stderr)
+
+
+def test_images_are_predicted_there_as_they_are_here(
+    checkout: Checkout, azureml: Emulator, tmp_path: Path
+) -> None:
+    """Model and images lie outside of the folder whose files jobs see; one is a link."""
+    model = write_random_bundle(tmp_path / "model")
+    images = tmp_path / "images"
+    save(images / "a.nii.gz", ct())
+    (images / "b{2}.nii.gz").symlink_to(save(tmp_path / "elsewhere.nii.gz", ct(seed=1)))
+    save(images / "flat.nii.gz", ct()[:, :, 0])
+    save(images / "nan.nii.gz", np.where(ct() > 0, np.nan, ct()))
+    profile = (REPOSITORY / "azureml/profile.yaml").read_text("utf-8")
+    (checkout.folder / "quick").mkdir()
+    checkout.write("quick/profile.yaml", profile + "\nseconds-between-status-checks: 1\n")
+    asked = ["--model", model, "--image", images, "--threads", 1]
+    there = ["--azureml", "--profile", "quick"]
+    done = predict(checkout, *asked, *there)
+    assert len(azureml.jobs()) == 1, what_happened(azureml, done)
+    assert done.code == 1, what_happened(azureml, done)  # two images are refused
+    assert "2 predicted, 2 refused" in done.output
+    assert predict(checkout, *asked, "--output", "here").code == 1
+    found, expected = (checkout.folder / name for name in ("predictions/Random", "here"))
+    tables = [pd.read_csv(folder / "predictions.csv") for folder in (found, expected)]
+    for table in tables:
+        assert [*table["state"]] == ["predicted", "predicted", "refused", "refused"]
+    pd.testing.assert_series_equal(tables[0]["reason"], tables[1]["reason"])
+    files = {file.relative_to(expected) for file in expected.rglob("*") if file.is_file()}
+    assert {file.relative_to(found) for file in found.rglob("*") if file.is_file()} == files
+    for file in files:
+        if file.name not in ("prediction.json", "predictions.csv"):
+            assert (found / file).read_bytes() == (expected / file).read_bytes(), file
+    # What was predicted there is known here.
+    assert predict(checkout, *asked, "--output", found).code == 1
+    assert [*pd.read_csv(found / "predictions.csv")["state"]][:2] == ["there already"] * 2
+    assert len(azureml.jobs()) == 1
 
 
 def test_without_a_workspace_three_lines_say_what_to_do(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def write_random_bundle(
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
-    (folder / "hashes.json").write_text(json.dumps({"format": 1, "files": files}))
+    (folder / "hashes.json").write_text(json.dumps({"format": 1, "files": files, "made_from": {}}))
     return folder
 
 
