@@ -29,11 +29,13 @@ from torch.nn import functional
 from benchmarks.machine import describe
 from crossfold import __version__
 from crossfold.config.inheritance import resolve
+from crossfold.config.learning import NetworkConfig
 from crossfold.data.normalisation import normalise
 from crossfold.data.resampling import resample, resampled_shape
 from crossfold.images import Image
 from crossfold.learning.checkpoints import NetworkCard, load_checkpoint, save_checkpoint
 from crossfold.learning.devices import prepare_process
+from crossfold.learning.networks import network_arguments
 from crossfold.prediction.bundle import Bundle
 from crossfold.prediction.memory import peak_memory_gb
 from crossfold.prediction.sliding_window import gaussian_weight, window_starts
@@ -57,9 +59,16 @@ def make_bundle(name: str, folder: Path, members: int) -> Bundle:
     model, case = resolve(name, models), CASES[name]
     images, structures = model["images"], model["structures"]
     spacing_mm = model.get("preprocessing", {}).get("spacing_mm", case["mm"])
-    arguments = {"in_channels": len(images), "out_channels": 1 + len(structures)}
+    network = NetworkConfig()
+    arguments = network_arguments(
+        network,
+        images=len(images),
+        structures=len(structures),
+        spacing_mm=spacing_mm,
+        patch_size=case["patch"],
+    )
     card = NetworkCard(
-        "crossfold.learning.networks.UNet",
+        network.target,
         arguments,
         images,
         structures,

@@ -158,5 +158,5 @@ def test_a_missing_extra_is_named(
     for module in [name for name in sys.modules if name.startswith("crossfold.data.dicom.")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(CrossfoldError, match=r"pip install 'crossfold\[dicom\]'"):
+    with pytest.raises(CrossfoldError, match="make setup-dicom"):
         import_dataset("pelvis", config(source), tmp_path / "pelvis")
