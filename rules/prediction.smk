@@ -31,6 +31,7 @@ rule predict_fold:
             "prediction/fold.py",
             "prediction/member.py",
             "prediction/sliding_window.py",
+            "prediction/source_grid.py",
             "prediction/postprocessing.py",
             "learning/networks",
         ),

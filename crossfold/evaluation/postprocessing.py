@@ -30,7 +30,7 @@ from crossfold.evaluation.metrics import measure_label_maps
 from crossfold.evaluation.statistics.bootstrap import bootstrap_intervals
 from crossfold.images import POSTERIOR_SCALE, Image, read_posterior
 from crossfold.parallel import map_subjects
-from crossfold.prediction.postprocessing import apply_to_labels, segment
+from crossfold.prediction.postprocessing import segment
 
 TOGETHER = "all that help"
 COLUMNS = [
@@ -206,32 +206,20 @@ def _measure_subject(
     plain = segment(posterior.array, whole=POSTERIOR_SCALE, labels=labels)
     rows = _rows("", subject, labels, reference, plain, measurement)
     for step in steps:
-        changed = _apply(step.config, plain, posterior, labels)
+        changed = segment(
+            posterior.array,
+            whole=POSTERIOR_SCALE,
+            labels=labels,
+            postprocessing=step.config,
+            affine=posterior.affine,
+            likeliest=plain,
+        )
         differs = plain != changed
         if differs.any():
             values = {*np.unique(plain[differs]), *np.unique(changed[differs])}
             touched = {name: of for name, of in labels.items() if values & {*of}}
             rows += _rows(step.name, subject, touched, reference, changed, measurement)
     return rows
-
-
-def _apply(
-    steps: PostprocessingConfig,
-    plain: NDArray[np.uint8],
-    posterior: Image,
-    labels: Mapping[str, Sequence[int]],
-) -> NDArray[np.uint8]:
-    if steps.summed_probability or np.any(steps.smoothing_mm):
-        return segment(
-            posterior.array,
-            whole=POSTERIOR_SCALE,
-            labels=labels,
-            postprocessing=steps,
-            affine=posterior.affine,
-        )
-    changed = plain.copy(order="K")
-    apply_to_labels(changed, posterior.array, labels, steps, posterior.affine)
-    return changed
 
 
 def _rows(

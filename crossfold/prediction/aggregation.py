@@ -41,16 +41,23 @@ class Aggregate:
     members: Sequence[NDArray[np.uint8]]
     like: Image
 
-    def disagreement(self) -> NDArray[np.float32]:
-        """Return the share of the members that would label a voxel otherwise, (x, y, z).
+    def likeliest(self) -> NDArray[np.uint8]:
+        """Return the likeliest structure of every voxel, uint8 (x, y, z)."""
+        if len(self.members) == 1:
+            return self.members[0]
+        return segment(self.posterior, whole=self.whole, labels={})
 
-        Both sides are before post-processing: what is removed there says nothing about members.
+    def disagreement(self, likeliest: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the share of the members that would label a voxel otherwise, uint8 (x, y, z).
+
+        In units of 1 / `POSTERIOR_SCALE`. Both sides are before post-processing: what is removed
+        there says nothing about members.
         """
-        consensus = segment(self.posterior, whole=self.whole, labels={})
-        others = np.zeros_like(consensus)
+        others = np.zeros_like(likeliest)
         for member in self.members:
-            others += member != consensus
-        return np.divide(others, len(self.members), dtype=np.float32)
+            others += member != likeliest
+        shares = np.arange(len(self.members) + 1) / len(self.members)
+        return np.rint(shares * POSTERIOR_SCALE).astype(np.uint8)[others]
 
 
 def aggregate(files: Sequence[Path], method: Aggregation) -> Aggregate:
@@ -98,7 +105,7 @@ def combine(
 
     posterior: NDArray[np.unsignedinteger]
     if method == "average":
-        posterior, whole = _add(labelled()), POSTERIOR_SCALE * n_members
+        posterior, whole = _add(labelled(), n_members), POSTERIOR_SCALE * n_members
     elif method == "log_average":
         posterior, whole = _geometric_mean(labelled(), n_members), FINE
     else:
@@ -113,14 +120,17 @@ def combine(
     return Aggregate(posterior, whole, labels, like)
 
 
-def _add(posteriors: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint16]:
-    total: NDArray[np.uint16] | None = None
-    for posterior in posteriors:
-        if total is None:
-            total = posterior.astype(np.uint16)
-        else:
-            total += posterior
-    assert total is not None
+def _add(
+    posteriors: Iterable[NDArray[np.uint8]], n_members: int
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    remaining = iter(posteriors)
+    first = next(remaining)
+    if n_members == 1:
+        return first
+    total = first.astype(np.uint16)
+    del first
+    for posterior in remaining:
+        total += posterior
     return total
 
 
@@ -136,6 +146,7 @@ def _geometric_mean(posteriors: Iterable[NDArray[np.uint8]], n_members: int) -> 
             total = np.zeros((len(classes), *background.shape[::-1]), dtype=np.float32)
         for of_class, values in zip(total, classes, strict=True):
             of_class += logarithm[values.T]
+        del posterior, background, classes, values  # the next member needs the room
     assert total is not None
     np.exp(total, out=total)
     scale = FINE / total.sum(axis=0)

@@ -151,33 +151,41 @@ def maps_of(
     labels, postprocessing
         As in `segment`.
     """
+    likeliest = found.likeliest()
     segmentation = segment(
         found.posterior,
         whole=found.whole,
         labels=labels,
         postprocessing=postprocessing,
         affine=found.like.affine,
+        likeliest=likeliest,
     )
-    disagreement, uncertainty = (
-        np.rint(share * POSTERIOR_SCALE).astype(np.uint8)
-        for share in (found.disagreement(), normalised_entropy(found.posterior, found.whole))
+    return EnsembleMaps(
+        posterior=_as_bytes(found.posterior, found.whole),
+        segmentation=segmentation,
+        uncertainty=normalised_entropy(found.posterior, found.whole),
+        disagreement=found.disagreement(likeliest),
     )
-    posterior = _as_bytes(found.posterior, found.whole)
-    return EnsembleMaps(posterior, segmentation, uncertainty, disagreement)
 
 
 def _as_bytes(posterior: NDArray[np.unsignedinteger], whole: int) -> NDArray[np.uint8]:
     """Bring integers in units of 1 / `whole` to the unit of files, rounded half up."""
+    steps, remainder = divmod(whole, POSTERIOR_SCALE)
     stored = np.empty_like(posterior, dtype=np.uint8)
     for structure, target in zip(
         np.moveaxis(posterior, -1, 0), np.moveaxis(stored, -1, 0), strict=True
     ):
-        target[:] = (structure.astype(np.int32) * POSTERIOR_SCALE + whole // 2) // whole
+        if remainder:
+            target[:] = (structure.astype(np.int32) * POSTERIOR_SCALE + whole // 2) // whole
+        else:
+            target[:] = (structure + steps // 2) // steps
     return stored
 
 
-def normalised_entropy(posterior: NDArray[np.unsignedinteger], whole: int) -> NDArray[np.float32]:
-    """Return the Shannon entropy of each voxel over its largest possible value, (x, y, z).
+def normalised_entropy(posterior: NDArray[np.unsignedinteger], whole: int) -> NDArray[np.uint8]:
+    """Return the Shannon entropy of each voxel over its largest possible value, uint8 (x, y, z).
+
+    In units of 1 / `POSTERIOR_SCALE`.
 
     Parameters
     ----------
@@ -186,8 +194,25 @@ def normalised_entropy(posterior: NDArray[np.unsignedinteger], whole: int) -> ND
     whole
         The integer that stands for probability 1.
     """
-    rest = whole - posterior.sum(axis=-1, dtype=np.int32)
-    entropy = entr(np.maximum(rest, 0) / np.float32(whole))
-    for structure in np.moveaxis(posterior, -1, 0):
-        entropy += entr(structure / np.float32(whole))
-    return np.minimum(entropy / np.log(posterior.shape[-1] + 1), 1).astype(np.float32)
+    # There are few different probabilities, and most voxels are certain.
+    of_structure = entr(np.arange(whole + 1, dtype=posterior.dtype) / np.float32(whole))
+    of_rest = entr(np.arange(whole + 1) / np.float32(whole))
+    largest = np.log(posterior.shape[-1] + 1)
+    entropy = np.zeros_like(posterior[..., 0], dtype=np.uint8)
+    for z in range(entropy.shape[2]):  # so that it stays in cache
+        # Without a copy for posteriors in Fortran order, as files are.
+        maps = posterior[:, :, z].T.reshape(posterior.shape[-1], -1)
+        rest = np.full(maps.shape[1], whole, dtype=np.int32)
+        uncertain = np.ones(maps.shape[1], dtype=bool)
+        for structure in maps:
+            rest -= structure
+            uncertain &= structure != whole
+        # Below 0: bytes of structures are rounded one by one, and may add up to more than 1.
+        places = np.flatnonzero((uncertain | (rest < 0)) & (rest < whole))
+        found = of_rest[np.maximum(rest[places], 0)]
+        for structure in maps:
+            found += of_structure[structure[places]]
+        entropy[:, :, z].T.flat[places] = np.rint(
+            np.minimum(found / largest, 1).astype(np.float32) * POSTERIOR_SCALE
+        )
+    return entropy

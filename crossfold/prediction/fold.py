@@ -15,13 +15,9 @@ from crossfold.images import POSTERIOR_SCALE, atomic_directory, write_image, wri
 from crossfold.learning.checkpoints import load_checkpoint
 from crossfold.learning.devices import prepare_process
 from crossfold.paths import subject_file
-from crossfold.prediction.member import (
-    PredictionSettings,
-    make_predictor,
-    only_in_mask,
-    to_source_grid,
-)
+from crossfold.prediction.member import PredictionSettings, make_predictor, only_in_mask
 from crossfold.prediction.postprocessing import segment
+from crossfold.prediction.source_grid import to_source_grid
 
 
 def predict_fold(

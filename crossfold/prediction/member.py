@@ -1,28 +1,23 @@
-"""One member of an ensemble: its network behind a sliding window, and its posteriors as bytes."""
+"""One member of an ensemble: its network behind a sliding window."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from crossfold.config.labels import label_values
 from crossfold.config.planning import ModelPlan
 from crossfold.config.prediction import InferenceConfig, PostprocessingConfig
-from crossfold.images import POSTERIOR_SCALE, Image
 from crossfold.learning.augmentation.geometry import mirrored_labels
 from crossfold.learning.checkpoints import NetworkCard
 from crossfold.learning.devices import select_device
 from crossfold.prediction.memory import InFile
 from crossfold.prediction.sliding_window import Predictor
-
-_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -82,45 +77,6 @@ def make_predictor(
         renamed=mirrored_labels(settings.mirror_pairs, card.structures),
         precision=settings.precision,
     )
-
-
-def to_source_grid(
-    posterior: torch.Tensor | InFile, source: Image, *, order: Literal["C", "F"] = "C"
-) -> NDArray[np.uint8]:
-    """Bring posteriors of the training grid to the grid of the source image.
-
-    Parameters
-    ----------
-    posterior
-        (class, x, y, z), RAS.
-    source
-        Image whose grid is wanted.
-    order
-        Of the result in memory; F is that of files.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (x, y, z, structure) in units of 1 / `POSTERIOR_SCALE`; background is left out.
-    """
-    maps = posterior.structures() if isinstance(posterior, InFile) else posterior[1:]
-    axes = np.argsort(io_orientation(source.affine)[:, 0])
-    shape = [source.array.shape[axis] for axis in axes]
-    on_source = np.empty((*source.array.shape, len(posterior) - 1), dtype=np.uint8, order=order)
-    # One structure at a time: in float32, all of them on a large grid would not fit into memory.
-    for place, structure in enumerate(maps):
-        on_grid = functional.interpolate(
-            structure[None, None], shape, mode="trilinear", align_corners=False
-        )
-        scaled = on_grid[0, 0].mul_(POSTERIOR_SCALE).round_().to(torch.uint8)
-        _copy(source.from_ras(scaled.numpy()), on_source[..., place])
-    return on_source
-
-
-def _copy(array: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
-    """Copy (x, y, z) to an array of any order, some rows at a time, so that they stay in cache."""
-    for y in range(0, array.shape[1], _ROWS):
-        target.T[:, y : y + _ROWS] = array[:, y : y + _ROWS].copy().T
 
 
 def only_in_mask(

@@ -93,22 +93,27 @@ class Need:
             remedy=f"allow --memory {math.ceil(10 * self.least_gb) / 10:g}, or cut the image",
         )
 
-    def _gb(self, sums: int, *, in_file: bool) -> float:
+    def _gb(self, voxels: int, *, in_file: bool) -> float:
         """Return the most that any step takes, if sums over windows are kept for so many voxels."""
         source, grid = math.prod(self.source), math.prod(self.grid)
         classes = self.structures + 1
-        per_voxel = FLOAT * classes if self.aggregation == "log_average" else 2 * self.structures
-        held = (per_voxel + self.members) * source
+        logarithms = self.members > 1 and self.aggregation == "log_average"
+        sums = FLOAT * classes if logarithms else 2 * self.structures * (self.members > 1)
+        held = (sums + self.members) * source
         maps = FLOAT * grid * (1 if in_file else classes)
         steps = (
             # Reading: axes in order, and smoothed for a coarser grid.
             3 * FLOAT * source + 20 * grid,
             # Windows.
-            held + 2 * FLOAT * self.channels * grid + FLOAT * (classes + 1) * sums + self.features,
-            # One structure after the other on the grid of the image, and the likeliest of them.
-            held + maps + (self.structures + 17) * source,
-            # Uncertainty, whose logarithms have 8 bytes.
-            held + (self.structures + 25) * source,
+            held
+            + 2 * FLOAT * self.channels * grid
+            + FLOAT * (classes + 1) * voxels
+            + self.features,
+            # On the grid of the image, and the likeliest structure there.
+            held + maps + (self.structures + 1) * source,
+            held + logarithms * (2 * self.structures + 3 * FLOAT) * source,
+            # Parts of the largest structure, and what remains to be written.
+            held + (self.structures + 10) * source,
         )
         images = self.channels * (FLOAT * source + 2 * grid)
         return (self.resident + _SLACK * (images + max(steps))) / 1e9

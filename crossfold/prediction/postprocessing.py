@@ -35,6 +35,7 @@ def segment(
     labels: Mapping[str, Sequence[int]],
     postprocessing: PostprocessingConfig | None = None,
     affine: NDArray[np.float64] | None = None,
+    likeliest: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Turn posteriors of structures into a segmentation.
 
@@ -51,6 +52,8 @@ def segment(
         Section of the model; None: the likeliest structure of each voxel, and no more.
     affine
         4 x 4, voxel indices to mm; None: voxels of 1 mm along right, anterior, superior.
+    likeliest
+        What `segment` returns without post-processing, if it is known already.
 
     Returns
     -------
@@ -59,6 +62,33 @@ def segment(
     """
     steps = postprocessing or PostprocessingConfig()
     affine = np.eye(4) if affine is None else affine
+    if steps.summed_probability or np.any(steps.smoothing_mm):
+        segmentation = _of_changed_posteriors(posterior, whole, labels, steps, affine)
+    elif likeliest is not None:
+        segmentation = likeliest.copy(order="K")
+    else:
+        segmentation = np.empty_like(posterior[..., 0], dtype=np.uint8)
+        for z in range(segmentation.shape[2]):  # so that it stays in cache
+            maps = np.moveaxis(posterior[:, :, z], -1, 0)
+            segmentation[..., z], _ = _likeliest(iter(maps), whole, ())
+    for name, threshold in steps.components():
+        keep_largest_component(segmentation, labels[name], threshold)
+    for rule in steps.slice_exclusion:
+        higher, lower = labels[rule.higher][0], labels[rule.lower][0]
+        exclude_slices(segmentation, higher, lower, affine, keep_higher=rule.keep == "higher")
+    for name in steps.fill_holes:
+        fill_holes(segmentation, labels[name], posterior)
+    return segmentation
+
+
+def _of_changed_posteriors(
+    posterior: NDArray[np.unsignedinteger],
+    whole: int,
+    labels: Mapping[str, Sequence[int]],
+    steps: PostprocessingConfig,
+    affine: NDArray[np.float64],
+) -> NDArray[np.uint8]:
+    """Return the likeliest structures where some are smoothed or added up before."""
     named = {
         name
         for rule in steps.summed_probability
@@ -68,26 +98,7 @@ def segment(
     segmentation, likely = _likeliest(_maps(posterior, steps, affine), whole, values)
     for rule in steps.summed_probability:
         apply_summed_probability(segmentation, likely, rule, labels)
-    del likely
-    apply_to_labels(segmentation, posterior, labels, steps, affine)
     return segmentation
-
-
-def apply_to_labels(
-    segmentation: NDArray[np.uint8],
-    posterior: NDArray[np.unsignedinteger],
-    labels: Mapping[str, Sequence[int]],
-    steps: PostprocessingConfig,
-    affine: NDArray[np.float64],
-) -> None:
-    """Apply, in place, the steps that follow the likeliest structures and their sums."""
-    for name, threshold in steps.components():
-        keep_largest_component(segmentation, labels[name], threshold)
-    for rule in steps.slice_exclusion:
-        higher, lower = labels[rule.higher][0], labels[rule.lower][0]
-        exclude_slices(segmentation, higher, lower, affine, keep_higher=rule.keep == "higher")
-    for name in steps.fill_holes:
-        fill_holes(segmentation, labels[name], posterior)
 
 
 def _maps(
@@ -122,7 +133,7 @@ def smooth(
     """
     blurred = np.zeros_like(structure, dtype=np.float32)
     reach = (TRUNCATE * sigma + 0.5).astype(int)
-    box = _box_around(structure, reach)
+    box = box_around(structure, reach)
     if box is None:
         return blurred
     part = structure[box].astype(np.float32)
@@ -137,10 +148,10 @@ def smooth(
 def _box_of(segmentation: NDArray[np.uint8], values: Sequence[int]) -> tuple[slice, ...] | None:
     """Box around some labels; None where there is none of them."""
     union = reduce(np.logical_or, (segmentation == value for value in values))
-    return _box_around(union, (0, 0, 0))
+    return box_around(union)
 
 
-def _box_around(array: NDArray, margin: Iterable[int]) -> tuple[slice, ...] | None:
+def box_around(array: NDArray, margin: Iterable[int] = (0, 0, 0)) -> tuple[slice, ...] | None:
     """Box around what is not 0, with a margin in voxels that ends at the border; None: all is 0."""
     box = []
     for axis, grown in enumerate(margin):

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -25,13 +24,9 @@ from crossfold.parallel import available_cores
 from crossfold.prediction.aggregation import combine
 from crossfold.prediction.bundle import Bundle
 from crossfold.prediction.ensemble import EnsembleMaps, maps_of
-from crossfold.prediction.member import (
-    PredictionSettings,
-    make_predictor,
-    only_in_mask,
-    to_source_grid,
-)
+from crossfold.prediction.member import PredictionSettings, make_predictor, only_in_mask
 from crossfold.prediction.memory import InFile, Need, resident_bytes
+from crossfold.prediction.source_grid import to_source_grid
 
 
 @dataclass(frozen=True)
@@ -266,10 +261,8 @@ def prediction_of(
     """
 
     def on_source() -> Iterator[NDArray[np.uint8]]:
-        # In the order of the files of the pipeline, by which smoothing rounds.
-        order: Literal["C", "F"] = "F" if n_members > 1 else "C"
         for posterior in members:
-            array = to_source_grid(only_in_mask(posterior, inside), like, order=order)
+            array = to_source_grid(only_in_mask(posterior, inside), like)
             del posterior  # the next member needs the room
             yield array
             del array

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
+import numpy as np
 import pandas as pd
 
 from crossfold import paths
@@ -263,5 +264,7 @@ def _uncertainty(subject: ShownSubject) -> bytes:
     if subject.posterior is None:
         raise LookupError(f"{subject.name} has no map of uncertainty")
     posterior = read_posterior(subject.posterior)
-    entropy = normalised_entropy(posterior.array, POSTERIOR_SCALE)
+    entropy = np.divide(
+        normalised_entropy(posterior.array, POSTERIOR_SCALE), POSTERIOR_SCALE, dtype=np.float32
+    )
     return _compressed(Image(entropy, posterior.affine, posterior.header))

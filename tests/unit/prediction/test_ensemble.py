@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy.special import entr
 
 from crossfold.errors import CrossfoldError
 from crossfold.images import Image, read_labels, read_posterior, write_posterior
@@ -57,7 +59,25 @@ def test_posteriors_are_averaged_before_the_argmax(tmp_path: Path) -> None:
 
 def test_uncertainty_is_1_where_all_classes_are_equal() -> None:
     posterior = np.full((1, 1, 1, 2), 85, dtype=np.uint8)
-    assert normalised_entropy(posterior, 255).item() == pytest.approx(1)
+    assert normalised_entropy(posterior, 255).item() == 255
+
+
+@pytest.mark.parametrize(
+    ("dtype", "whole"), [(np.uint8, 255), (np.uint16, 3 * 255), (np.uint16, 65_280)]
+)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_uncertainty_is_the_entropy_of_all_classes(
+    dtype: type[np.unsignedinteger], whole: int, order: Literal["C", "F"]
+) -> None:
+    random = np.random.default_rng(whole)
+    shares = random.dirichlet([0.2] * 4, (5, 4, 3))
+    posterior = np.asarray(np.rint(shares[..., 1:] * whole), dtype=dtype, order=order)
+    posterior[0, 0] = [[whole, 0, 0], [0, 0, 0], [whole, 1, 0]]  # the last: rounded to more than 1
+    classes = np.concatenate([whole - posterior.sum(-1, keepdims=True, dtype=int), posterior], -1)
+    wanted = entr(np.maximum(classes, 0) / whole).sum(-1) / np.log(4)
+    found = normalised_entropy(posterior, whole)
+    assert found[0, 0, :2].tolist() == [0, 0]
+    np.testing.assert_allclose(found, wanted * 255, atol=0.6)
 
 
 def test_a_missing_member_is_named_and_nothing_is_left(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_uncertainty_out_of_fold_is_the_entropy_of_the_posterior(study: Study) -
     # 180 of 255 for one structure, the rest for background, over log 3.
     p = 180 / 255
     expected = -(p * np.log(p) + (1 - p) * np.log(1 - p)) / np.log(3)
-    assert shown.max() == pytest.approx(expected, abs=1e-5)
+    assert shown.max() == pytest.approx(expected, abs=0.51 / 255)  # a byte
     assert shown.min() == 0
 
 
