@@ -2,9 +2,10 @@
 
     python -m benchmarks.predict [--rounds 3] [--no-large]
 
-One thread. The networks are those of the models `Hippocampus` and `Prostate` of config.yaml, with
-random weights, which take the same time: a hippocampus of 35 x 50 x 35 voxels, and a CT of
-512 x 512 x 128 voxels with seven structures. "nnU-Net style": the same network in fp32, contiguous,
+One thread. A hippocampus of 35 x 50 x 35 voxels (noise) with the network of the model `Hippocampus`
+of config.yaml, whose weights are random and take the same time; and a CT of 512 x 512 x 128 voxels,
+a phantom on a finer grid, with the trained members of the demo: `make run` first.
+"nnU-Net style": the same network in fp32, contiguous,
 windows at half steps with Gaussian weights; logits of all classes are brought to the grid of the
 image in float32, where the largest wins. Every run has a process of its own, and so its own peak
 memory; reading of files and loading of networks are not counted.
@@ -12,6 +13,7 @@ memory; reading of files and loading of networks are not counted.
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -31,6 +33,7 @@ from crossfold import __version__
 from crossfold.config.inheritance import resolve
 from crossfold.config.learning import NetworkConfig
 from crossfold.data.normalisation import normalise
+from crossfold.data.phantom import scan_phantom
 from crossfold.data.resampling import resample, resampled_shape
 from crossfold.images import Image
 from crossfold.learning.checkpoints import NetworkCard, load_checkpoint, save_checkpoint
@@ -54,7 +57,7 @@ RUNS = {
 
 
 def make_bundle(name: str, folder: Path, members: int) -> Bundle:
-    """The configuration of a model with random networks, and ranges that nothing asks for."""
+    """The configuration of a model with its networks, and ranges that nothing asks for."""
     models = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))["models"]
     model, case = resolve(name, models), CASES[name]
     images, structures = model["images"], model["structures"]
@@ -77,8 +80,12 @@ def make_bundle(name: str, folder: Path, members: int) -> Bundle:
     )
     (folder / "models").mkdir()
     for fold in range(members):
-        torch.manual_seed(fold)
-        save_checkpoint(folder / f"models/fold_{fold}.safetensors", card.build(), card, epoch=0)
+        weights = folder / f"models/fold_{fold}.safetensors"
+        if name == "Prostate":
+            shutil.copy(trained_member(name, fold), weights)
+        else:
+            torch.manual_seed(fold)
+            save_checkpoint(weights, card.build(), card, epoch=0)
     ones = ((1, 1, 1), (1, 1, 1))
     return Bundle(
         path=folder,
@@ -107,13 +114,33 @@ def make_bundle(name: str, folder: Path, members: int) -> Bundle:
     )
 
 
+def trained_member(name: str, fold: int) -> Path:
+    """Where the weights of a fold are that has been trained here."""
+    folder = Path(f"results/{name}/folds/{fold}/checkpoints")
+    found = sorted(folder.glob("*.safetensors"))
+    if not found:
+        sys.exit(
+            f"{folder}: no trained member; `make run` trains the demo, --no-large does without"
+        )
+    return found[-1]
+
+
 def make_image(name: str) -> Image:
-    """Noise, smooth enough to look like tissue to an allocator."""
+    """Noise, or the phantom of a pelvis in a larger field of view: air around, more of the body."""
     case = CASES[name]
-    coarse = np.random.default_rng(0).normal(0, 300, [-(-size // 8) for size in case["shape"]])
-    fine = np.kron(coarse.astype(np.float32), np.ones((8, 8, 8), np.float32))
-    array = np.asfortranarray(fine[tuple(slice(size) for size in case["shape"])])
-    return Image(array, np.diag([*case["mm"], 1.0]), nib.Nifti1Header())
+    if name == "Prostate":
+        scan, _ = scan_phantom(1, seed=0)
+        shape = resampled_shape(scan.array.shape, scan.spacing_mm, case["mm"])
+        array = resample(scan.array, shape)
+        around = [(want - have) // 2 for want, have in zip(case["shape"], shape, strict=True)]
+        pads = [
+            (n, want - have - n) for n, want, have in zip(around, case["shape"], shape, strict=True)
+        ]
+        array = np.pad(array, [*pads[:2], (0, 0)], constant_values=-1000)
+        array = np.pad(array, [(0, 0), (0, 0), pads[2]], mode="edge")
+    else:
+        array = np.random.default_rng(0).normal(0, 300, case["shape"]).astype(np.float32)
+    return Image(np.asfortranarray(array), np.diag([*case["mm"], 1.0]), nib.Nifti1Header())
 
 
 @torch.inference_mode()
