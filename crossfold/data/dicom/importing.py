@@ -45,7 +45,8 @@ class Case:
     subject
         Its name in the dataset.
     group
-        Name of the patient's first subject, where there are several.
+        Name that all subjects of the patient share, where there are several. A subject that is
+        alone has this name too, so that another scan of the patient moves no one between splits.
     series
         What the contours were drawn on.
     channels
@@ -186,7 +187,10 @@ def _named(cases: Sequence[Case], config: DicomDataset, source: Path, where: str
     for name, members in sorted(by_name.items()):
         members.sort(key=_by_date)
         subjects = [name] if len(members) == 1 else [f"{name}-{i + 1}" for i in range(len(members))]
-        named += [replace(m, subject=s) for m, s in zip(members, subjects, strict=True)]
+        named += [
+            replace(member, subject=subject, group=name)
+            for member, subject in zip(members, subjects, strict=True)
+        ]
     repeated = [name for name, n in Counter(case.subject for case in named).items() if n > 1]
     if repeated:
         raise CrossfoldError(
@@ -240,7 +244,10 @@ def _refuse_identity(folder: str, case: Case, where: str) -> None:
     if header.get("PatientIdentityRemoved") == "YES":
         return
     words = re.split(r"[\W_]+", folder.lower())
-    identity = [case.patient.lower(), *re.split(r"[\W_]+", str(header.get("PatientName")).lower())]
+    identity = [
+        case.patient.lower(),
+        *re.split(r"[\W_]+", str(header.get("PatientName") or "").lower()),
+    ]
     if any(
         part in words or (len(part) >= _SHORTEST_PART and part in folder.lower())
         for part in identity
@@ -255,17 +262,21 @@ def _refuse_identity(folder: str, case: Case, where: str) -> None:
 
 
 def _grouped(cases: Sequence[Case], where: str) -> list[Case]:
-    """Keep the subjects of a patient together in every split."""
-    subjects = defaultdict(list)
+    """Keep the subjects of a name, and the names of a patient, together in every split."""
+    names = defaultdict(set)
     for case in cases:
-        subjects[case.patient].append(case.subject)
-    if len(cases) > 2 and len(subjects) == 1:
+        names[case.patient].add(case.group)
+    if len(cases) > 2 and len(names) == 1 and len(next(iter(names.values()))) > 1:
         logger.warning("%s: all series have the same PatientID, which is ignored", where)
-        return list(cases)
+        names.clear()
+    groups = {case.group: case.group for case in cases}
+    for patient, several in names.items():
+        if patient and len(several) > 1:
+            joined = {groups[name] for name in several}
+            groups = {n: min(joined) if group in joined else group for n, group in groups.items()}
+    sizes = Counter(groups[case.group] for case in cases)
     return [
-        replace(case, group=subjects[case.patient][0])
-        if case.patient and len(subjects[case.patient]) > 1
-        else case
+        replace(case, group=groups[case.group] if sizes[groups[case.group]] > 1 else "")
         for case in cases
     ]
 

@@ -108,7 +108,41 @@ def test_several_series_of_a_patient_are_numbered_and_stay_together(
     options = config(source, subjects="patient_id")
     table = import_dataset("pelvis", options, tmp_path / "pelvis")
     groups = dict(zip(table["subject"], table["group"], strict=True))
-    assert groups == {"4711-1": "4711-1", "4711-2": "4711-1", "4712": ""}
+    # The name that the patient has with one series: another one moves nobody to another split.
+    assert groups == {"4711-1": "4711", "4711-2": "4711", "4712": ""}
+
+
+@pytest.mark.parametrize("patient", ["", "ANON"])
+def test_series_in_the_folder_of_a_subject_stay_together_whatever_the_headers_say(
+    write_subject, tmp_path: Path, patient: str
+) -> None:
+    source = tmp_path / "source"
+    for name in ("P1", "P2", "P3"):
+        write_subject(source, name, patient)
+    write_subject(source / "P1", "again", patient)
+    table = import_dataset("pelvis", config(source), tmp_path / "pelvis")
+    groups = dict(zip(table["subject"], table["group"], strict=True))
+    assert groups == {"P1-1": "P1", "P1-2": "P1", "P2": "", "P3": ""}
+
+
+def test_folders_and_patients_that_overlap_are_one_group(write_subject, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    write_subject(source, "P3", "4711")
+    write_subject(source, "P2", "4712")
+    write_subject(source / "P2", "other", "4711")
+    write_subject(source, "P1", "4713")
+    table = import_dataset("pelvis", config(source), tmp_path / "pelvis")
+    groups = dict(zip(table["subject"], table["group"], strict=True))
+    assert groups == {"P1": "", "P2-1": "P2", "P2-2": "P2", "P3": "P2"}
+
+
+def test_a_patient_without_a_name_is_not_called_none(write_subject, tmp_path: Path) -> None:
+    def nameless(dataset: Dataset) -> None:
+        del dataset.PatientName
+
+    write_subject(tmp_path / "source", "nonenhanced_01", "4711", change=nameless)
+    table = import_dataset("pelvis", config(tmp_path / "source"), tmp_path / "pelvis")
+    assert set(table["subject"]) == {"nonenhanced_01"}
 
 
 def test_a_damaged_series_stops_the_import_or_is_left_out(
