@@ -26,9 +26,10 @@ rule write_bundle:
     params:
         model=section(
             *("description", "dataset", "images", "structures", "derived_structures"),
-            *("preprocessing", "network", "training", "inference"),
+            *("preprocessing", "network", "inference"),
             *("ensemble_aggregation", "postprocessing"),
         ),
+        training=training_of,
         epoch=epoch_of,
         synthetic=lambda wildcards: CONFIG.datasets[model_of(wildcards).dataset].synthetic,
         # All of it is copied into the bundle.
@@ -60,7 +61,7 @@ rule verify_bundle:
     threads: 1
     # As predict_fold, so that it runs where the folds were predicted.
     resources:
-        gpu=1,
+        gpu=gpu_of,
         mem_mb=8000,
         runtime=60,
         device=device_of,

@@ -162,17 +162,6 @@ def diagnostics_of(key):
     return lambda wildcards: getattr(model_of(wildcards).diagnostics, key)
 
 
-def device_of(wildcards):
-    """The device that a model is trained on and predicts with."""
-    return model_of(wildcards).training.device
-
-
-def devices_of(wildcards):
-    """How many devices share the training of a fold, as far as that is known here."""
-    devices = model_of(wildcards).training.devices
-    return 1 if devices == "auto" else devices
-
-
 def epoch_of(wildcards):
     """The epoch of Model@epoch, or the last one."""
     with readable_errors():
@@ -245,4 +234,5 @@ def results_of(model):
 
 
 include: "common_code.smk"
+include: "common_devices.smk"
 include: "common_planning.smk"

@@ -1,7 +1,10 @@
 # Trials and rounds of a search: which come before which.
 
+from itertools import chain
+
+from crossfold.config.functions import targets_in
 from crossfold.config.learning import PLACE
-from crossfold.config.trials import search_of, trial_count
+from crossfold.config.trials import search_of, spaces_of, trial_count
 
 # What a trial is made of; `training` without what is kept of a training, and where it runs.
 SEARCHED = (
@@ -28,6 +31,28 @@ def searched_model(wildcards):
 def search_params(*names):
     """Keys of section `search`, as plain values."""
     return lambda wildcards: search_of_model(wildcards).model_dump(mode="json", include={*names})
+
+
+def own_code_by_target(wildcards):
+    """The files of a site's own code that trials may use, by import path.
+
+    Of the model, and of every choice: which of them a trial takes is known when it runs.
+    """
+    model, where = model_of(wildcards), f"models.{wildcards.model}"
+    targets = targets_in(section("network", "training")(wildcards), where)
+    for key, space in spaces_of(model).items():
+        for value in space.choice or ():
+            named = targets_in({key: value}, f"{where}.search")
+            targets |= {target.replace(":", ".", 1): place for target, place in named.items()}
+    with readable_errors():
+        files = {target: OWN_CODE.files_of({target: key}) for target, key in targets.items()}
+    return {target: found for target, found in files.items() if found}
+
+
+def own_code_of_trials(wildcards):
+    """The files of a site's own code that trials may use."""
+    files = own_code_by_target(wildcards).values()
+    return [*dict.fromkeys(chain.from_iterable(files))]
 
 
 def after_round(pattern, needed):

@@ -30,7 +30,7 @@ rule train_fold:
     # Training is what everything waits for.
     priority: 10
     resources:
-        gpu=devices_of,
+        gpu=gpus_of,
         mem_mb=8000,
         runtime=1440,
         # Resources, because a fold is not trained again elsewhere when they change.

@@ -38,7 +38,7 @@ rule predict_fold:
         software=software_of("torch"),
     threads: 1
     resources:
-        gpu=1,
+        gpu=gpu_of,
         mem_mb=8000,
         runtime=240,
         device=device_of,

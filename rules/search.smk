@@ -50,7 +50,7 @@ rule train_trial:
         initial=initial_weights,
         proposals=proposals_of_trial,
         curves=after_round(paths.SEARCH_CURVES, lambda search: search.prune),
-        own_code=own_code("network", "training"),
+        own_code=own_code_of_trials,
     output:
         directory(paths.SEARCH_TRIAL),
     log:
@@ -61,6 +61,7 @@ rule train_trial:
         model=searched_model,
         search=search_params("epochs", "prune"),
         init_from=init_from_of,
+        own_code=own_code_by_target,
         synthetic=lambda wildcards: CONFIG.datasets[model_of(wildcards).dataset].synthetic,
         version=STAGE_VERSION,
         code=fingerprint("search/stopping.py", "search/trial.py"),
@@ -70,7 +71,7 @@ rule train_trial:
         software=software_of("torch"),
     threads: 1
     resources:
-        gpu=1,
+        gpu=gpu_of,
         mem_mb=8000,
         runtime=1440,
         # Resources, because a trial is not trained again elsewhere when they change.

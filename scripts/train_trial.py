@@ -29,12 +29,12 @@ with job(snakemake):
             prune=PruneConfig(**search["prune"]) if search["prune"] else None,
             curves=read_curves(Path(curves)) if curves else None,
             initial=InitialWeights.from_rule(snakemake.input.initial, snakemake.params.init_from),
+            own_code=snakemake.params.own_code,
+            software=snakemake.params.software,
         ),
         proposal_of(Path(snakemake.input.proposals), trial),
         Path(snakemake.output[0]),
-        state_directory=Path(snakemake.resources.state_dir)
-        / snakemake.wildcards.model
-        / f"search/trial_{trial}/fold_{fold}",
+        state_directory=Path(snakemake.resources.state_dir),
         threads=snakemake.threads,
         device=snakemake.resources.device,
     )

@@ -26,7 +26,7 @@ with job(snakemake):
             decided=Path(given.decided) if given.decided else None,
         ),
         run=snakemake.wildcards.run,
-        model=planned(ModelConfig(**params.model), given.plan),
+        model=planned(ModelConfig(**params.model, training=params.training), given.plan),
         epoch=params.epoch,
         synthetic=params.synthetic,
     )

@@ -18,6 +18,7 @@ from crossfold import __version__
 from crossfold.bundling.card import model_card
 from crossfold.bundling.closure import modules_of, requirements_of
 from crossfold.bundling.documents import inference, metadata
+from crossfold.config.learning import PLACE
 from crossfold.config.models import ModelConfig
 from crossfold.config.prediction import PostprocessingConfig
 from crossfold.data.dataset import Dataset
@@ -171,7 +172,7 @@ def _describe(
             "test": len(splits.test),
         },
         network=model.network.model_dump(mode="json", by_alias=True),
-        training=model.training.model_dump(mode="json", by_alias=True),
+        training=model.training.model_dump(mode="json", by_alias=True, exclude={*PLACE}),
         metrics=_metrics(sources.summary),
     )
 

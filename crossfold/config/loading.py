@@ -68,6 +68,7 @@ def load_config(raw: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Con
         figures=_check(FiguresConfig, raw.get("figures") or {}, ("figures",), where),
         registry=_check(RegistryConfig, raw.get("registry") or {}, ("registry",), where),
         state_dir=str(raw.get("state_dir", Config.model_fields["state_dir"].default)),
+        request_gpus=_check(bool, raw.get("request_gpus", True), ("request_gpus",), where),
     )
 
 

@@ -36,6 +36,8 @@ class Config(Section):
     """Where bundles are registered."""
     state_dir: str = ".state"
     """Folder for what lets a killed training continue."""
+    request_gpus: bool = True
+    """Whether the jobs of a cluster ask for GPUs; false where it has none."""
 
     def model(self, name: str) -> ModelConfig:
         """Return a model by name.

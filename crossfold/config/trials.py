@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 SECTIONS = ("training", "network", "inference")
 """Sections whose keys can be searched, in the order in which a name is looked for."""
+UNET = "crossfold.learning.networks.UNet"
+UNET_ARGUMENTS = ("channels", "kernel_sizes", "strides", "convolutions")
+"""What can be searched of this network though a model writes nothing of it."""
 # No hyperparameters: they say where a training runs and what is kept of it.
 _REFUSED = {
     *(f"training.{key}" for key in ("device", "devices", "seed", "compile")),
@@ -167,6 +170,8 @@ def _sections(model: ModelConfig) -> dict[str, Any]:
 def _key_of(name: str, sections: Mapping[str, Any], model: ModelConfig) -> str:
     """Return the key in full that a name means."""
     keys = [key for key, _ in _leaves(sections) if key not in SECTIONS]
+    if model.network.target == UNET:
+        keys = [*dict.fromkeys([*keys, *(f"network.{argument}" for argument in UNET_ARGUMENTS)])]
     known = [key for section in SECTIONS for key in keys if key.startswith(f"{section}.")]
     found = [name] if name in known else [key for key in known if key.endswith(f".{name}")]
     # The first section that has one, and there, what is nearest to the top.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -157,9 +158,10 @@ def _tpe(
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for row in trials.to_dict("records"):
         places = {key: spaces[key].place(value_of(row[key])) for key in spaces}
-        if row["status"] == FAILED or None in places.values():
-            continue  # Optuna learns nothing from a failure, nor from what is outside of its ranges
         complete = row["status"] == COMPLETE
+        unscored = complete and math.isnan(row["mean"])  # no subject of its folds has a structure
+        if row["status"] == FAILED or unscored or None in places.values():
+            continue  # Optuna learns nothing from a failure, nor from what is outside of its ranges
         study.add_trial(
             optuna.trial.create_trial(
                 state=optuna.trial.TrialState["COMPLETE" if complete else "PRUNED"],

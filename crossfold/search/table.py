@@ -18,9 +18,6 @@ from crossfold.images import atomic_path
 COMPLETE, STOPPED, FAILED = "complete", "stopped", "failed"
 """What a trial may have come to; of several folds, the last of these that one has come to."""
 
-FIRST_COLUMNS = ["trial", "round", "status", "mean", "epochs", "seconds", "crops"]
-"""Columns before parameters and structures: `mean` is what is maximised, `crops` the mean Dice on
-validation crops in the end."""
 LAST_COLUMN = "reason"
 
 
@@ -93,7 +90,7 @@ def trial_row(
     metric: str,
     structures: Sequence[str],
 ) -> dict[str, Any]:
-    """Return the row of a trial.
+    """Return the row of a trial: `mean` is what is maximised.
 
     Parameters
     ----------

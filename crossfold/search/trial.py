@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
 import torch
 
+from crossfold.config.functions import targets_in
 from crossfold.config.labels import label_values
 from crossfold.config.learning import PLACE
 from crossfold.config.models import ModelConfig
@@ -60,6 +61,10 @@ class Material:
         Which trials are stopped early, and the curves of earlier rounds; None: no trial is.
     initial
         Weights to start from instead of random ones.
+    own_code
+        Files of a site's own code by the import path that leads to them.
+    software
+        Packages, with their versions, that decide what weights a training gives.
     """
 
     model: ModelConfig
@@ -73,6 +78,8 @@ class Material:
     prune: PruneConfig | None = None
     curves: pd.DataFrame | None = None
     initial: InitialWeights | None = None
+    own_code: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    software: Sequence[str] = ()
 
 
 class _History:
@@ -109,7 +116,8 @@ def run_trial(
     target
         Directory to write: `result.json`, `training.csv` and, of a trial that ended, `metrics.csv`.
     state_directory
-        Where the state of a running trial and the weights of one that ended lie.
+        Where the state of a running trial and the weights of one that ended lie, in
+        `<model>/search/trial_<n>/fold_<k>`.
     threads
         Threads of the processor to use.
     device
@@ -133,13 +141,10 @@ def run_trial(
         drawn = drawn.model_copy(
             update={"training": drawn.training.model_copy(update={"device": device})}
         )
-        stopping = None
-        if material.prune and material.curves is not None:
-            curves = finished(material.curves, material.fold)
-            stopping = QuantileStopping(material.prune, curves, drawn.training.epochs)
-        seen = _History(stopping)
+        seen = _History(_stopping(material, drawn.training.epochs))
         try:
-            trained, reason = _train(material, drawn, state_directory, seen, threads)
+            place = f"{material.name}/search/trial_{proposal.trial}/fold_{material.fold}"
+            trained, reason = _train(material, drawn, state_directory / place, seen, threads)
         except (DivergedError, torch.OutOfMemoryError) as error:
             message = error.message if isinstance(error, DivergedError) else str(error)
             _outcome(FAILED, message.splitlines()[0], seen.frame).write(folder / RESULT)
@@ -149,15 +154,22 @@ def run_trial(
         _outcome(status, reason or "", pd.read_csv(history)).write(folder / RESULT)
         if not reason:
             weights = checkpoint(trained / "checkpoints", drawn.training.epochs)
-            write_metrics(folder / METRICS, _measure(material, drawn, weights, threads))
+            write_metrics(folder / METRICS, _measure(material, drawn, weights, folder, threads))
+
+
+def _stopping(material: Material, epochs: int) -> QuantileStopping | None:
+    """Return what stops a trial, where there is something to compare it with."""
+    if not material.prune or material.curves is None:
+        return None
+    return QuantileStopping(material.prune, finished(material.curves, material.fold), epochs)
 
 
 def _train(
     material: Material, drawn: ModelConfig, state_directory: Path, seen: _History, threads: int
 ) -> tuple[Path, str | None]:
     """Return the folder of a training and why it was given up, if it was; train where need be."""
-    fold = str(material.fold)
-    trained = state_directory / "trained" / _identity(material, drawn) / fold
+    state_directory /= _identity(material, drawn)
+    trained = state_directory / "trained"
     if (trained / "machine.json").is_file():
         return trained, None
     reason = train_fold(
@@ -195,11 +207,28 @@ def _identity(material: Material, drawn: ModelConfig) -> str:
         "subjects": {name: digests[name] for name in splits.subjects("train", fold)},
         "validation_subjects": {name: digests[name] for name in splits.subjects("val", fold)},
         "initial": material.initial.digests() if material.initial else None,
+        "own_code": _own_code(material, drawn),
+        "software": [*material.software],
     }
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _measure(material: Material, drawn: ModelConfig, weights: Path, threads: int) -> pd.DataFrame:
+def _own_code(material: Material, drawn: ModelConfig) -> dict[str, list[str]]:
+    """Return digests of the site's own files that this trial uses, by import path.
+
+    An edit of a network that only other trials use leaves the weights of this one as they are.
+    """
+    sections = drawn.model_dump(mode="json", by_alias=True, include={"network", "training"})
+    return {
+        target: [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]
+        for target, files in material.own_code.items()
+        if target in targets_in(sections, "")
+    }
+
+
+def _measure(
+    material: Material, drawn: ModelConfig, weights: Path, folder: Path, threads: int
+) -> pd.DataFrame:
     """Predict the validation subjects, and measure them as the pipeline does."""
     subjects = material.splits.subjects("val", material.fold)
     settings = PredictionSettings(
@@ -223,7 +252,8 @@ def _measure(material: Material, drawn: ModelConfig, weights: Path, threads: int
             "seed": drawn.training.seed + material.fold,
         },
     )
-    with TemporaryDirectory(dir=weights.parents[1]) as scratch:
+    # Not in the state directory: what lies there may be sent over a network.
+    with TemporaryDirectory(dir=folder) as scratch:
         segmentations = Path(scratch) / "segmentations"
         predict_fold(
             weights,

@@ -10,8 +10,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 REPOSITORY = Path(__file__).parents[2]
 TINY = REPOSITORY / "tests" / "configs" / "tiny.yaml"
+METRICS = "results/Tiny/ensemble_metrics.csv"
+SEARCH = "results/Tiny/search.csv"
 # What a run needs: an overlay of the configuration may name everything else.
 NEEDED = (
     *("Snakefile", "config.yaml", ".dvcignore"),
@@ -74,6 +78,19 @@ class Checkout:
         file = self.folder / name
         file.write_text(text, encoding="utf-8")
         return file
+
+
+def without_search(checkout: Checkout) -> Checkout:
+    """Take away a search and the state of its trials; the model itself stays."""
+    for name in (SEARCH, "results/Tiny/search.html"):
+        (checkout.folder / name).unlink()
+    shutil.rmtree(checkout.folder / "results/Tiny/search")
+    return checkout
+
+
+def search_of(checkout: Checkout) -> pd.DataFrame:
+    """The table of a search without what depends on the machine."""
+    return pd.read_csv(checkout.folder / SEARCH, dtype=str).drop(columns="seconds")
 
 
 def copy_checkout(folder: Path, **variables: str) -> Checkout:

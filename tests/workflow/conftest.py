@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
-from tests.workflow.checkout import Checkout, copy_checkout
+from tests.workflow.checkout import METRICS, SEARCH, TINY, Checkout, copy_checkout
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +15,13 @@ def real_data_checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
         (data / name).mkdir()
     folder = tmp_path_factory.mktemp("dry") / "checkout"
     return copy_checkout(folder, CROSSFOLD_DATA=str(data))
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """What one machine gives, a training and a search: clusters are compared with it."""
+    checkout = copy_checkout(tmp_path_factory.mktemp("local") / "checkout")
+    shutil.copy2(TINY, checkout.folder)
+    done = checkout.snakemake("--configfile", "tiny.yaml", "--", METRICS, SEARCH)
+    assert done.code == 0, done.errors
+    return checkout

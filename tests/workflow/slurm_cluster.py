@@ -1,4 +1,4 @@
-"""SLURM on this machine: one node of two cores and two GPUs that are none, gone after `stop`."""
+"""SLURM on this machine: a node with two GPUs that are none, one without, gone after `stop`."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from pathlib import Path
 DAEMONS = ("munged", "slurmctld", "slurmd")
 CLIENTS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo", "sacct")
 LOOPBACK = "127.0.0.1"
-NODE = "node"
+NODES = ("node", "plain")
+"""Each of two cores; only the first has GPUs, and takes the jobs that name no partition."""
 START_TIMEOUT_S = 30
 # What it says of the machine is not what the machine is: every test is to find the same cluster.
 CONFIGURATION = """\
 ClusterName=crossfold
 SlurmctldHost={host}({loopback})
-SlurmctldPort={controller_port}
-SlurmdPort={node_port}
+SlurmctldPort={ports[0]}
 SlurmUser=root
 SlurmdUser=root
 AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 MailProg=/bin/true
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -46,10 +46,14 @@ SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=1
 KillWait=5
 GresTypes=gpu
 SlurmdParameters=config_overrides
-NodeName={node} NodeAddr={loopback} CPUs=2 RealMemory=64000 Gres=gpu:2
-PartitionName=main Nodes={node} Default=YES MaxTime=2-00:00:00
+NodeName={nodes[0]} NodeAddr={loopback} Port={ports[1]} CPUs=2 RealMemory=64000 Gres=gpu:2
+NodeName={nodes[1]} NodeAddr={loopback} Port={ports[2]} CPUs=2 RealMemory=64000
+PartitionName=main Nodes={nodes[0]} Default=YES MaxTime=2-00:00:00
+PartitionName=plain Nodes={nodes[1]} MaxTime=2-00:00:00
 """
-GPUS = "AutoDetect=off\nName=gpu File=/dev/null\nName=gpu File=/dev/zero\n"
+GPUS = "AutoDetect=off\n" + "".join(
+    f"NodeName={NODES[0]} Name=gpu File={device}\n" for device in ("/dev/null", "/dev/zero")
+)
 FIELDS = ("JobID", "Comment", "State", "RestartCnt", "tres-per-job", "cpus-per-task", "MinMemory")
 
 
@@ -141,16 +145,14 @@ class SlurmCluster:
         return "\n".join(file.read_text(errors="replace") for file in self.folder.glob("*.log"))
 
     def _start(self) -> None:
-        for name in ("state", "spool"):
+        for name in ("state", *(f"spool-{node}" for node in NODES)):
             (self.folder / name).mkdir()
-        ports = free_ports(2)
         configuration = CONFIGURATION.format(
             folder=self.folder,
             host=socket.gethostname().partition(".")[0],
             loopback=LOOPBACK,
-            node=NODE,
-            controller_port=ports[0],
-            node_port=ports[1],
+            nodes=NODES,
+            ports=free_ports(1 + len(NODES)),
         )
         self._write("slurm.conf", configuration)
         self._write("gres.conf", GPUS)
@@ -165,8 +167,9 @@ class SlurmCluster:
         self._run_daemon("munged", "--foreground", "--force", *options)
         self.wait_until((self.folder / "munge.socket").exists, "munged listens", START_TIMEOUT_S)
         self._run_daemon("slurmctld", "-D", "-i")
-        self._run_daemon("slurmd", "-D", "-N", NODE)
-        self.wait_until(self._is_idle, "the node is idle", START_TIMEOUT_S)
+        for node in NODES:
+            self._run_daemon("slurmd", "-D", "-N", node)
+        self.wait_until(self._are_idle, "the nodes are idle", START_TIMEOUT_S)
 
     def _wrap_clients(self) -> None:
         """Name the configuration in each command: in its jobs the executor drops SLURM_CONF."""
@@ -178,9 +181,11 @@ class SlurmCluster:
             (folder / name).write_text(text, encoding="utf-8")
             (folder / name).chmod(0o755)
 
-    def _is_idle(self) -> bool:
+    def _are_idle(self) -> bool:
         try:
-            return "idle" in self.run("sinfo", "--noheader", "--format=%T")
+            return self.run("sinfo", "--noheader", "--Node", "--format=%T").split() == [
+                "idle" for _ in NODES
+            ]
         except subprocess.SubprocessError:  # it does not listen yet
             return False
 
@@ -188,7 +193,7 @@ class SlurmCluster:
         (self.folder / name).write_text(text, encoding="utf-8")
 
     def _run_daemon(self, name: str, *options: str) -> None:
-        with (self.folder / f"{name}.printed.log").open("w") as printed:
+        with (self.folder / f"{name}-{len(self._daemons)}.printed.log").open("w") as printed:
             daemon = subprocess.Popen(
                 [str(find(name)), *options],
                 env=os.environ | self.environment,

@@ -17,27 +17,32 @@ import pandas as pd
 import pytest
 
 from tests.unit.prediction.random_bundle import ct, save, write_random_bundle
-from tests.workflow.checkout import REPOSITORY, TINY, Checkout, Run, copy_checkout
+from tests.workflow.checkout import (
+    METRICS,
+    REPOSITORY,
+    SEARCH,
+    TINY,
+    Checkout,
+    Run,
+    copy_checkout,
+    search_of,
+    without_search,
+)
 
 if TYPE_CHECKING:
     from azureml_emulator.emulator import Emulator
 
 pytestmark = pytest.mark.slow
 
-METRICS = "results/Tiny/ensemble_metrics.csv"
-ARGUMENTS = ("--configfile", "tiny.yaml", "--", METRICS)
+OVERLAY = ("--configfile", "tiny.yaml", "--")
+ARGUMENTS = (*OVERLAY, METRICS)
 # Polls quickly: the emulator's jobs take seconds.
 REMOTE = ("--profile", "azureml", "--seconds-between-status-checks", "1")
 
 
-@pytest.fixture(scope="module")
-def local_metrics(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """What the same command gives on one machine."""
-    checkout = copy_checkout(tmp_path_factory.mktemp("local") / "checkout")
-    shutil.copy2(TINY, checkout.folder)
-    done = checkout.snakemake(*ARGUMENTS)
-    assert done.code == 0, done.errors
-    return (checkout.folder / METRICS).read_bytes()
+@pytest.fixture(scope="session")
+def local_metrics(local: Checkout) -> bytes:
+    return metrics_of(local)
 
 
 @pytest.fixture
@@ -45,10 +50,14 @@ def checkout(tmp_path: Path, azureml: Emulator) -> Checkout:
     """A fresh clone, on a machine whose environment names a workspace."""
     made = copy_checkout(tmp_path / "checkout")
     shutil.copy2(TINY, made.folder)
-    shutil.copy2(REPOSITORY / ".gitignore", made.folder)
+    return with_workspace(made, azureml)
+
+
+def with_workspace(checkout: Checkout, azureml: Emulator) -> Checkout:
+    shutil.copy2(REPOSITORY / ".gitignore", checkout.folder)
     for command in ("init -q", "add -A", "-c user.name=me -c user.email=m@e commit -qm all"):
-        subprocess.run(["git", *command.split()], cwd=made.folder, check=True)
-    return replace(made, variables={**made.variables, **azureml.environment})
+        subprocess.run(["git", *command.split()], cwd=checkout.folder, check=True)
+    return replace(checkout, variables={**checkout.variables, **azureml.environment})
 
 
 def metrics_of(checkout: Checkout) -> bytes:
@@ -99,6 +108,27 @@ def test_a_training_that_is_preempted_goes_on_where_it_was(
     assert any("continues after epoch" in log.read_text(encoding="utf-8") for log in logs)
 
 
+def test_a_search_there_is_that_of_one_machine(
+    tmp_path: Path, azureml: Emulator, local: Checkout
+) -> None:
+    """Machines share no folder: what a trial is compared with reaches it as a file of its job."""
+    folder = shutil.copytree(
+        local.folder, tmp_path / "checkout", ignore=shutil.ignore_patterns(".state")
+    )
+    checkout = with_workspace(without_search(replace(local, folder=folder)), azureml)
+    azureml.preempt(".*", mount=r"\.state/Tiny/search/trial_0/.*/training\.csv$", count=1)
+    done = checkout.snakemake(*REMOTE, "--azureml-compute", "gpu-cluster", *OVERLAY, SEARCH)
+    assert done.code == 0, what_happened(azureml, done)
+    assert {(job.status, job.compute) for job in azureml.jobs()} == {("Completed", "gpu-cluster")}
+    assert sorted(job.runs for job in azureml.jobs()) == [1, 1, 2]
+    log = (checkout.folder / "logs/train_trial/Tiny_0_0.log").read_text(encoding="utf-8")
+    assert "fold 0 continues after epoch" in log
+    pd.testing.assert_frame_equal(search_of(checkout), search_of(local))
+    assert [*search_of(checkout)["status"]] == ["complete", "complete", "stopped"]
+    again = checkout.snakemake(*OVERLAY, SEARCH)
+    assert "Nothing to be done" in again.output + again.errors
+
+
 def test_jobs_of_a_killed_run_are_picked_up_by_the_next(
     checkout: Checkout, azureml: Emulator, local_metrics: bytes
 ) -> None:
@@ -136,6 +166,14 @@ def predict(checkout: Checkout, *arguments: object) -> Run:
     return Run(done.returncode, done.stdout, done.stderr)
 
 
+def quick(checkout: Checkout) -> list[str]:
+    """A profile that polls often."""
+    profile = (REPOSITORY / "azureml/profile.yaml").read_text("utf-8")
+    (checkout.folder / "quick").mkdir()
+    checkout.write("quick/profile.yaml", profile + "\nseconds-between-status-checks: 1\n")
+    return ["--profile", "quick"]
+
+
 def test_images_are_predicted_there_as_they_are_here(
     checkout: Checkout, azureml: Emulator, tmp_path: Path
 ) -> None:
@@ -146,12 +184,8 @@ def test_images_are_predicted_there_as_they_are_here(
     (images / "b{2}.nii.gz").symlink_to(save(tmp_path / "elsewhere.nii.gz", ct(seed=1)))
     save(images / "flat.nii.gz", ct()[:, :, 0])
     save(images / "nan.nii.gz", np.where(ct() > 0, np.nan, ct()))
-    profile = (REPOSITORY / "azureml/profile.yaml").read_text("utf-8")
-    (checkout.folder / "quick").mkdir()
-    checkout.write("quick/profile.yaml", profile + "\nseconds-between-status-checks: 1\n")
     asked = ["--model", model, "--image", images, "--threads", 1]
-    there = ["--azureml", "--profile", "quick"]
-    done = predict(checkout, *asked, *there)
+    done = predict(checkout, *asked, "--azureml", *quick(checkout))
     assert len(azureml.jobs()) == 1, what_happened(azureml, done)
     assert done.code == 1, what_happened(azureml, done)  # two images are refused
     assert "2 predicted, 2 refused" in done.output
@@ -170,6 +204,30 @@ def test_images_are_predicted_there_as_they_are_here(
     assert predict(checkout, *asked, "--output", found).code == 1
     assert [*pd.read_csv(found / "predictions.csv")["state"]][:2] == ["there already"] * 2
     assert len(azureml.jobs()) == 1
+
+
+def test_a_series_is_predicted_there_and_no_header_of_it_is_seen(
+    checkout: Checkout, azureml: Emulator, tmp_path: Path
+) -> None:
+    pytest.importorskip("highdicom")
+    from tests.dicom_series import write_series
+
+    model = write_random_bundle(tmp_path / "model")
+    write_series(tmp_path / "Mueller_4711", ct(), spacing_mm=(2.0, 2.0, 3.0))
+    asked = ["--model", model, "--image", tmp_path / "Mueller_4711", "--threads", 1]
+    done = predict(checkout, *asked, "--azureml", *quick(checkout))
+    assert done.code == 0, what_happened(azureml, done)
+    assert predict(checkout, *asked, "--output", "here").code == 0
+    found, expected = (checkout.folder / name for name in ("predictions/Random", "here"))
+    files = {file.relative_to(expected) for file in expected.rglob("*") if file.is_file()}
+    assert Path("Mueller_4711/structures.dcm") in files
+    for file in files:
+        if file.name not in ("prediction.json", "predictions.csv"):
+            assert (found / file).read_bytes() == (expected / file).read_bytes(), file
+    assert azureml.blobs()
+    for name, content in azureml.blobs().items():
+        assert "Mueller" not in name
+        assert b"Mueller" not in content, name
 
 
 def test_without_a_workspace_three_lines_say_what_to_do(tmp_path: Path) -> None:

@@ -46,6 +46,23 @@ models:
 """
 SEARCH = Path("results/Lab/search.csv")
 TRIALS = Path("results/Lab/search/trials")
+OWN_CODE = """
+from torch import nn
+
+class Small(nn.Conv3d):
+    def __init__(self, in_channels, out_channels, channels):
+        super().__init__(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, image):
+        return 1 * super().forward(image)
+"""
+# The first trial has the network of the model; the second one has that which is named here alone.
+OWN_SEARCH = """
+    search:
+      network._target_: {choice: [crossfold.learning.networks.UNet, "own_networks:Small"]}
+      method: random
+      trials: 2
+"""
 
 
 def search(checkout: Checkout, trials: int, *arguments: str, target: Path = SEARCH) -> Run:
@@ -128,3 +145,29 @@ def test_a_search_is_continued_extended_and_blind_to_the_test_set(tmp_path: Path
     log = (checkout.folder / "logs/write_search/Lab.log").read_text()
     assert "LabTuned:" in log
     assert "optimistic" in log
+
+
+def test_an_edit_of_own_code_trains_the_trials_that_use_it(tmp_path: Path) -> None:
+    checkout = copy_checkout(tmp_path / "checkout")
+    model = OVERLAY.partition("    search:")[0].format()
+    overlay = checkout.write("lab.yaml", model + OWN_SEARCH)
+    folds = [TRIALS / str(trial) / "folds/0" for trial in range(2)]
+
+    def run(*options: str) -> Run:
+        done = checkout.snakemake("--configfile", overlay, *options, "--", *folds)
+        assert done.code == 0, done.output + done.errors
+        return done
+
+    def results(name: str) -> list[bytes]:
+        return [(checkout.folder / fold / name).read_bytes() for fold in folds]
+
+    checkout.write("own_networks.py", OWN_CODE)
+    run()
+    trained, measured = results("training.csv"), results("metrics.csv")
+    assert run("-n").jobs == {}
+    checkout.write("own_networks.py", OWN_CODE.replace("return 1", "return -1"))
+    assert run().jobs == {"train_trial": 2}
+    # It holds seconds, so that another training gives other bytes.
+    for now, before in ((results("training.csv"), trained), (results("metrics.csv"), measured)):
+        assert now[0] == before[0]
+        assert now[1] != before[1]

@@ -12,9 +12,10 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from tests.workflow.checkout import TINY, Checkout, copy_checkout
+from tests.workflow.checkout import METRICS, SEARCH, Checkout, search_of, without_search
 from tests.workflow.slurm_cluster import BatchJob, SlurmCluster, SlurmMissingError
 
 pytestmark = [
@@ -25,7 +26,6 @@ pytestmark = [
     ),
 ]
 
-METRICS = "results/Tiny/ensemble_metrics.csv"
 SAME = (
     METRICS,
     "results/Tiny/folds/0/checkpoints/epoch_040.safetensors",
@@ -34,6 +34,10 @@ SAME = (
     "results/Tiny/ensemble/posteriors/phantom_005.nii.gz",
 )
 OVERLAY = ("--configfile", "tiny.yaml")
+AGAIN = ("--forcerun", "train_fold", "--", METRICS)
+# What Snakemake's executor tells SLURM of a job.
+TRAINING = "rule_train_fold_wildcards_Tiny_{}"
+TRIAL = "rule_train_trial_wildcards_Tiny_{}_0"
 # Looks more often: these jobs take seconds.
 REMOTE = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1", *OVERLAY)
 
@@ -46,16 +50,6 @@ def cluster() -> Iterator[SlurmCluster]:
         pytest.skip(str(missing))
     yield slurm
     slurm.stop()
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """What the same commands give without a cluster."""
-    checkout = copy_checkout(tmp_path_factory.mktemp("local") / "checkout")
-    shutil.copy2(TINY, checkout.folder)
-    done = checkout.snakemake(*OVERLAY, "--", METRICS)
-    assert done.code == 0, done.errors
-    return checkout
 
 
 @pytest.fixture
@@ -71,22 +65,21 @@ def newest(cluster: SlurmCluster, known: list[BatchJob]) -> list[BatchJob]:
     return [job for job in cluster.jobs() if job.id not in before]
 
 
-def has_state(checkout: Checkout, fold: int) -> bool:
-    return any((checkout.folder / ".state" / "Tiny" / f"fold_{fold}").glob("*/state.pt"))
+def has_state(checkout: Checkout, training: str) -> bool:
+    return any((checkout.folder / ".state" / "Tiny" / training).rglob("state.pt"))
 
 
-def training_job(cluster: SlurmCluster, fold: int) -> BatchJob | None:
-    """The job that trains a fold now."""
-    comment = f"rule_train_fold_wildcards_Tiny_{fold}"
+def running_job(cluster: SlurmCluster, comment: str) -> BatchJob | None:
+    """The job that does something now."""
     jobs = (job for job in cluster.jobs() if job.comment == comment and job.state == "RUNNING")
     return next(jobs, None)
 
 
 @contextmanager
-def started(checkout: Checkout) -> Iterator[subprocess.Popen[str]]:
-    """Snakemake, while it trains again."""
+def started(checkout: Checkout, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Snakemake, while it runs."""
     with subprocess.Popen(
-        checkout.command(*REMOTE, "--forcerun", "train_fold", "--", METRICS),
+        checkout.command(*REMOTE, *arguments),
         cwd=checkout.folder,
         env=checkout.environment,
         stdout=subprocess.PIPE,
@@ -104,10 +97,11 @@ def test_folds_that_lose_their_node_give_the_results_of_one_machine(
 ) -> None:
     """Fold 0 is cancelled, and retried by Snakemake; fold 1 loses its node, and SLURM retries."""
     known = cluster.jobs()
-    with started(checkout) as process:
+    with started(checkout, *AGAIN) as process:
         for fold, command in enumerate((["scancel"], ["scontrol", "requeue"])):
-            cluster.wait_until(lambda fold=fold: has_state(checkout, fold), f"{fold} is trained")
-            job = training_job(cluster, fold)
+            name = f"fold_{fold}"
+            cluster.wait_until(lambda name=name: has_state(checkout, name), f"{name} is trained")
+            job = running_job(cluster, TRAINING.format(fold))
             assert job, cluster.jobs()
             cluster.run(*command, job.id)
         printed = process.communicate(timeout=240)[0]
@@ -135,8 +129,8 @@ def test_folds_that_lose_their_node_give_the_results_of_one_machine(
 
 def test_an_interrupt_cancels_the_jobs(checkout: Checkout, cluster: SlurmCluster) -> None:
     known = cluster.jobs()
-    with started(checkout) as process:
-        cluster.wait_until(lambda: training_job(cluster, 0), "a fold is trained")
+    with started(checkout, *AGAIN) as process:
+        cluster.wait_until(lambda: running_job(cluster, TRAINING.format(0)), "a fold is trained")
         process.send_signal(signal.SIGINT)
         printed = process.communicate(timeout=60)[0]
     assert process.returncode != 0, printed
@@ -147,7 +141,44 @@ def test_an_interrupt_cancels_the_jobs(checkout: Checkout, cluster: SlurmCluster
     assert planned.jobs["train_fold"] == 2, planned.errors
 
 
-def test_a_dry_run_needs_no_cluster(local: Checkout) -> None:
-    done = local.snakemake("--profile", "slurm", *OVERLAY, "-n", "--forceall", "--", METRICS)
-    assert done.code == 0, done.errors
-    assert done.jobs["train_fold"] == 2
+def test_a_search_on_nodes_without_gpus_is_that_of_one_machine(
+    checkout: Checkout, cluster: SlurmCluster, local: Checkout
+) -> None:
+    """Trials are batch jobs; one is cancelled, and continued by the next."""
+    without_search(checkout)
+    overlay = checkout.folder / "tiny.yaml"
+    fewer = overlay.read_text(encoding="utf-8").replace("trials: 3", "trials: 2")
+    overlay.write_text(fewer, encoding="utf-8")
+    known = cluster.jobs()
+    without_gpus = ("--config", "request_gpus=false", "--default-resources")
+    with started(checkout, *without_gpus, "slurm_partition=plain", "--", SEARCH) as process:
+        cluster.wait_until(lambda: has_state(checkout, "search/trial_0"), "a trial is trained")
+        job = running_job(cluster, TRIAL.format(0))
+        assert job, cluster.jobs()
+        cluster.run("scancel", job.id)
+        printed = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, printed
+    jobs = newest(cluster, known)
+    # What a round tries and what came of it was found out here.
+    assert sorted((job.comment, job.state) for job in jobs) == [
+        (TRIAL.format(0), "CANCELLED"),
+        (TRIAL.format(0), "COMPLETED"),
+        (TRIAL.format(1), "COMPLETED"),
+    ], printed
+    # The other node would have been asked for GPUs, and this one would have refused.
+    assert {job.gpus for job in jobs} == {"N/A"}
+    log = (checkout.folder / "logs/train_trial/Tiny_0_0.log").read_text(encoding="utf-8")
+    assert "fold 0 continues after epoch" in log
+    # A search with fewer trials is the beginning of one with more.
+    pd.testing.assert_frame_equal(search_of(checkout), search_of(local)[:2])
+
+
+def test_a_dry_run_needs_no_cluster(local: Checkout, tmp_path: Path) -> None:
+    on_processors = tmp_path / "processors.yaml"
+    on_processors.write_text("models: {Tiny: {training: {device: cpu}}}", encoding="utf-8")
+    for overlay, gpus in ((OVERLAY, "gpu=1,"), ((*OVERLAY, str(on_processors)), "gpu=0,")):
+        plan = ("-n", "--forceall", "--", METRICS)
+        done = local.snakemake("--profile", "slurm", *overlay, *plan)
+        assert done.code == 0, done.errors
+        assert done.jobs["train_fold"] == 2
+        assert done.output.count(gpus) == 4  # two folds are trained and predict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from crossfold.paper.report.pictures import Picture
 from crossfold.paper.search.plots import draw_curves, draw_parameters, draw_trials
 from crossfold.paper.style import axis_label
 from crossfold.search.association import associations
-from crossfold.search.best import best_trial, snippet, warning
-from crossfold.search.table import COMPLETE, FAILED, STOPPED, parameters_of
+from crossfold.search.best import Row, best_trial, snippet, warning
+from crossfold.search.table import COMPLETE, FAILED, STOPPED, parameters_of, value_text
 
+_UNSET = "the network's own"
 _ORDER = [COMPLETE, STOPPED, FAILED]
 _METHODS = {
     "tpe": "tree-structured Parzen estimator",
@@ -25,8 +27,8 @@ _METHODS = {
     "grid": "all combinations of a grid",
 }
 _TRIALS = (
-    "Score of every trial in their order; the line is the best one so far, the ring the best of "
-    "all. Vertical lines separate rounds. Trials in the grey band have no score."
+    "Score of every trial in their order; the line is the best one so far. Vertical lines separate "
+    "rounds. Trials in the grey band have no score."
 )
 _PARAMETERS = (
     "Score over each parameter. What looks like an effect may be that of another one, because all "
@@ -34,7 +36,7 @@ _PARAMETERS = (
 )
 _CURVES = (
     "Mean Dice of all structures on crops of the validation subjects, by which poor trials are "
-    "stopped; the thick line is the best trial."
+    "stopped."
 )
 
 
@@ -65,6 +67,32 @@ def write_page(
     synthetic
         Whether to say that the images are not those of patients.
     """
+    best, as_it_is, shares = best_trial(trials), _as_it_is(search, trials), associations(trials)
+    page = _template().render(
+        name=name,
+        description=description,
+        synthetic=synthetic,
+        version=__version__,
+        best=best,
+        headline=_headline(search, trials, best, as_it_is),
+        as_it_is=as_it_is,
+        facts=_facts(search, trials),
+        snippet=snippet(name, trials),
+        warning=warning(trials),
+        pictures=_pictures(search, trials, curves),
+        parameters=_parameters(search, trials, best, as_it_is, shares),
+        shares=shares,
+        unfinished=_unfinished(trials),
+        columns=parameters_of(trials),
+        scores=[name for name in map(str, trials) if name.startswith(f"{search.metric}_")],
+        prefix=f"{search.metric}_",
+        rows=_rows(trials),
+    )
+    with atomic_path(target) as temporary:
+        temporary.write_text(page, encoding="utf-8", errors="replace")
+
+
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
             [
@@ -77,28 +105,7 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    best = best_trial(trials)
-    page = environment.get_template("search.html").render(
-        name=name,
-        description=description,
-        synthetic=synthetic,
-        version=__version__,
-        best=best,
-        best_text="" if best is None else f"{best['mean']:.3f}",
-        first_text=_first(search, trials),
-        metric=axis_label(search.metric),
-        facts=_facts(search, trials),
-        snippet=snippet(name, trials),
-        warning=warning(trials),
-        pictures=_pictures(search, trials, curves),
-        parameters=_parameters(trials, best),
-        columns=parameters_of(trials),
-        scores=[name for name in map(str, trials) if name.startswith(f"{search.metric}_")],
-        prefix=f"{search.metric}_",
-        rows=_rows(trials),
-    )
-    with atomic_path(target) as temporary:
-        temporary.write_text(page, encoding="utf-8", errors="replace")
+    return environment.get_template("search.html")
 
 
 def _facts(search: SearchConfig, trials: pd.DataFrame) -> list[tuple[str, str]]:
@@ -120,22 +127,41 @@ def _facts(search: SearchConfig, trials: pd.DataFrame) -> list[tuple[str, str]]:
     return facts
 
 
-def _first(search: SearchConfig, trials: pd.DataFrame) -> str:
-    """Say what the model as it is has reached, where it was tried."""
-    first = trials.iloc[0]
-    if not search.baseline or search.method == "grid" or first["status"] != COMPLETE:
-        return ""
-    return f"{first['mean']:.3f}"
+def _as_it_is(search: SearchConfig, trials: pd.DataFrame) -> Row | None:
+    """Return the trial of the model as it is, where it was tried to its end."""
+    first = trials[(trials["trial"] == 0) & (trials["status"] == COMPLETE)].to_dict("records")
+    return first[0] if first and search.baseline and search.method != "grid" else None
+
+
+def _headline(
+    search: SearchConfig, trials: pd.DataFrame, best: Row | None, as_it_is: Row | None
+) -> str:
+    """Say which trial is best, and by how much."""
+    if best is None:
+        return "No trial has ended, so there is no best one."
+    said = (
+        f"Trial {best['trial']} is the best of {len(trials)}: mean {axis_label(search.metric)} "
+        f"{best['mean']:.3f} on validation subjects"
+    )
+    if as_it_is is None:
+        said += "."
+    elif best["trial"] == as_it_is["trial"]:
+        said += ". That is the model as it is: no trial was better."
+    else:
+        gained = best["mean"] - as_it_is["mean"]
+        said += f", {gained:.3f} more than the model as it is ({as_it_is['mean']:.3f})."
+    stopped = int((trials["status"] == STOPPED).sum())
+    return f"{said} Stopped early: {stopped}." if stopped else said
 
 
 def _pictures(
     search: SearchConfig, trials: pd.DataFrame, curves: pd.DataFrame
 ) -> list[tuple[str, str, Picture]]:
-    best, label = best_trial(trials), f"Mean {axis_label(search.metric)}"
-    spaces = _spaces(search, trials)
+    best, label = best_trial(trials), f"Mean {axis_label(search.metric)} on validation subjects"
+    as_it_is, spaces = _as_it_is(search, trials), _spaces(search, trials)
     pictures = [
-        ("Trials", _TRIALS, draw_trials(trials, best, label)),
-        ("Parameters", _PARAMETERS, draw_parameters(trials, best, spaces, label)),
+        ("Trials", _TRIALS, draw_trials(trials, best, label, as_it_is)),
+        ("Parameters", _PARAMETERS, draw_parameters(trials, best, spaces, label, as_it_is)),
     ]
     if len(curves):
         pictures.append(("Curves", _CURVES, draw_curves(curves, trials, best)))
@@ -151,16 +177,38 @@ def _spaces(search: SearchConfig, trials: pd.DataFrame) -> dict[str, Space]:
     }
 
 
-def _parameters(trials: pd.DataFrame, best: Any) -> list[dict[str, str]]:
-    shares = associations(trials)
+def _parameters(
+    search: SearchConfig,
+    trials: pd.DataFrame,
+    best: Row | None,
+    as_it_is: Row | None,
+    shares: Mapping[str, float],
+) -> list[dict[str, str]]:
+    """Return what was tried of every parameter, first what goes most with the score."""
+    spaces = _spaces(search, trials)
     return [
         {
             "key": key,
-            "best": "" if best is None else best[key] or "as it is",
+            "tried": _tried(spaces[key]),
+            "as_it_is": "" if as_it_is is None else as_it_is[key] or _UNSET,
+            "best": "" if best is None else best[key] or _UNSET,
             "share": f"{shares[key]:.2f}" if key in shares else "",
         }
         for key in sorted(parameters_of(trials), key=lambda key: -shares.get(key, 0))
     ]
+
+
+def _tried(space: Space) -> str:
+    """Say in words which values a parameter might have."""
+    if space.choice is not None:
+        return " or ".join(map(value_text, space.choice))
+    low, high = space.ends
+    return f"{low:g} to {high:g}" + (", logarithmic" if space.log_uniform else "")
+
+
+def _unfinished(trials: pd.DataFrame) -> list[Row]:
+    """Return the trials that were stopped early or failed, in their order."""
+    return trials[trials["status"] != COMPLETE].sort_values("trial").to_dict("records")
 
 
 def _rows(trials: pd.DataFrame) -> list[dict[Any, Any]]:

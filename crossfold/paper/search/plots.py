@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from crossfold.config.figures import OKABE_ITO, FiguresConfig
 from crossfold.config.search import Space
@@ -30,9 +31,20 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 _SCREEN_SCALE = 1.45 * 96 / 200
 _COLUMNS, _PANEL_MM = 3, 46.0
+_STEPS = (1, 2, 5, 10)
+_RING: dict[str, Any] = {
+    "marker": "o",
+    "linestyle": "",
+    "zorder": 4,
+    "markersize": 7,
+    "markerfacecolor": "none",
+    "markeredgecolor": "black",
+}
 
 
-def draw_trials(trials: pd.DataFrame, best: Row | None, label: str) -> Picture:
+def draw_trials(
+    trials: pd.DataFrame, best: Row | None, label: str, as_it_is: Row | None = None
+) -> Picture:
     """Draw the score of every trial in their order, and the best one so far."""
     with mpl.rc_context(style.parameters(CONFIG)):
         figure = style.new_figure(CONFIG, columns=2, height_mm=62)
@@ -42,14 +54,20 @@ def draw_trials(trials: pd.DataFrame, best: Row | None, label: str) -> Picture:
         _scatter(axes, trials["trial"].to_numpy(dtype=float), trials)
         so_far = trials.dropna(subset=["mean"])
         axes.step(so_far["trial"], so_far["mean"].cummax(), where="post", color=BLUE, alpha=0.6)
-        _ring(axes, best, None if best is None else best["trial"])
+        marks = _marks([axes], best, as_it_is)
+        if best is not None:
+            axes.plot(best["trial"], best["mean"], **_RING)
         axes.set(xlabel="Trial", ylabel=label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        return _picture(figure, trials)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=_STEPS))
+        return _picture(figure, trials, marks)
 
 
 def draw_parameters(
-    trials: pd.DataFrame, best: Row | None, spaces: dict[str, Space], label: str
+    trials: pd.DataFrame,
+    best: Row | None,
+    spaces: dict[str, Space],
+    label: str,
+    as_it_is: Row | None = None,
 ) -> Picture:
     """Draw the scores over every parameter: one panel each."""
     rows = -(-len(spaces) // _COLUMNS)
@@ -64,15 +82,15 @@ def draw_parameters(
             jitter = style.jitter(len(numbers), 0.12) if space.choice is not None else 0
             _scatter(axes, numbers + jitter, trials)
             if best is not None:
-                place = np.flatnonzero(trials["trial"] == best["trial"])
-                _ring(axes, best, (numbers + jitter)[place])
-            _axis(axes, space)
+                is_best = (trials["trial"] == best["trial"]).to_numpy()
+                axes.plot((numbers + jitter)[is_best], best["mean"], **_RING)
+            _axis(axes, key, space, CONFIG.width_mm / columns - 8)
             axes.set_xlabel(style.shorten(key.partition(".")[2], 50, CONFIG.font_size_pt))
+        marks = _marks(panels.flat[: len(spaces)], best, as_it_is)
         for axes in panels.flat[len(spaces) :]:
             axes.set_axis_off()
-        for axes in panels[:, 0]:
-            axes.set_ylabel(label)
-        return _picture(figure, trials)
+        figure.supylabel(label, fontsize=CONFIG.font_size_pt)
+        return _picture(figure, trials, marks)
 
 
 def draw_curves(curves: pd.DataFrame, trials: pd.DataFrame, best: Row | None) -> Picture:
@@ -90,9 +108,10 @@ def draw_curves(curves: pd.DataFrame, trials: pd.DataFrame, best: Row | None) ->
                 zorder=3 if is_best else 2,
             )
             axes.plot(curve["epoch"].iloc[-1], curve["dice"].iloc[-1], **LOOKS[str(status)])
-        axes.set(xlabel="Epoch", ylabel="Dice on validation crops")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        return _picture(figure, trials)
+        axes.set(xlabel="Epoch", ylabel="Mean Dice on validation crops")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=_STEPS))
+        line = Line2D([], [], color=BLUE, linewidth=1.8, label="best trial")
+        return _picture(figure, trials, [] if best is None else [line])
 
 
 def _scatter(axes: Axes, x: np.ndarray, trials: pd.DataFrame) -> None:
@@ -110,38 +129,57 @@ def _scatter(axes: Axes, x: np.ndarray, trials: pd.DataFrame) -> None:
         axes.plot(x[chosen], scores[chosen], linestyle="", zorder=3, **look)
 
 
-def _ring(axes: Axes, best: Row | None, x: Any) -> None:
+def _marks(panels: Iterable[Axes], best: Row | None, as_it_is: Row | None) -> list[Line2D]:
+    """Draw the score of the model as it is; return what the legend says of it and of the ring."""
+    marks = []
     if best is not None:
-        axes.plot(x, best["mean"], "o", zorder=4, ms=9, mfc="none", mec="black")
+        marks.append(Line2D([], [], label="best trial", **_RING))
+    if as_it_is is not None:
+        look: dict[str, Any] = {"color": style.GREY, "linestyle": "--", "linewidth": 0.7}
+        for axes in panels:
+            axes.axhline(as_it_is["mean"], zorder=1, **look)
+        marks.append(Line2D([], [], label="the model as it is", **look))
+    return marks
 
 
-def _axis(axes: Axes, space: Space) -> None:
+def _axis(axes: Axes, key: str, space: Space, width_mm: float) -> None:
+    """Show the values that a parameter may have, on a panel of some width."""
     low, high = space.ends
     if space.choice is not None:
-        names = [style.shorten(_name(value), 16, CONFIG.font_size_pt) for value in space.choice]
+        each_mm = width_mm / len(space.choice) - 1.5
+        names = [
+            style.wrap(_name(key, value), each_mm, style.small(CONFIG), max_lines=3)
+            for value in space.choice
+        ]
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.5, len(names) - 0.5)
     elif space.log_uniform:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low <= 30 else (1, 3)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         margin = (high / low) ** 0.06
         axes.set_xlim(low / margin, high * margin)
     else:
         margin = 0.06 * (high - low)
         axes.set_xlim(low - margin, high + margin)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=space.is_integer, steps=_STEPS))
 
 
-def _name(value: Any) -> str:
-    """Say a choice in short: of a section, its kind."""
+def _name(key: str, value: Any) -> str:
+    """Say a choice in short: of a section, its kind; of an import path, what it leads to."""
+    if key.endswith("._target_"):
+        return str(value).rpartition(".")[2]
     if isinstance(value, Mapping):
         return str(value.get("method") or value.get("_target_") or value).rpartition(".")[2]
     return str(value)
 
 
-def _picture(figure: Figure, trials: pd.DataFrame) -> Picture:
+def _picture(figure: Figure, trials: pd.DataFrame, marks: Sequence[Line2D]) -> Picture:
     """Return a PNG with a legend of what there is."""
     here = [status for status in LOOKS if status in set(trials["status"])]
     dots = [style.dot(name, LOOKS[name]["color"], LOOKS[name]["marker"]) for name in here]
-    style.legend(figure, dots, CONFIG)
+    style.legend(figure, [*dots, *marks], CONFIG)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=CONFIG.dpi)
     encoded = base64.b64encode(content.getvalue()).decode("ascii")

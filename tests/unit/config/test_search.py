@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -10,12 +11,14 @@ from pydantic import ValidationError
 from crossfold.config.models import ModelConfig
 from crossfold.config.search import SearchConfig, Space
 from crossfold.config.trials import (
+    UNET_ARGUMENTS,
     current_values,
     drawn_model,
     problem_of,
     spaces_of,
     trial_count,
 )
+from crossfold.learning.networks import UNet
 
 RATE = {"log_uniform": [0.0005, 0.01]}
 KINDS: list[dict[str, Any]] = [{"method": "sgd"}, {"method": "adamw"}]
@@ -99,6 +102,19 @@ def test_a_name_is_looked_for_in_training_first_and_near_the_top() -> None:
     current = current_values(searched)
     assert current["network.channels"] == [4, 8]
     assert "network.dropout" not in current
+
+
+def test_arguments_of_the_network_are_known_where_nothing_is_written_of_it() -> None:
+    channels = {"channels": {"choice": [[4, 8], [8, 16]]}}
+    searched = model(channels, network={})
+    assert list(spaces_of(searched)) == ["network.channels"]
+    assert current_values(searched) == {}
+    assert drawn_model(searched, {"network.channels": [4, 8]}).network.arguments == {
+        "channels": [4, 8]
+    }
+    assert [*inspect.signature(UNet).parameters] == ["in_channels", "out_channels", *UNET_ARGUMENTS]
+    with pytest.raises(ValidationError, match="unknown key `channels`"):
+        model(channels, network={"_target_": "my_lab.nets.MyNet"})
 
 
 def test_a_drawn_model_has_the_values_and_nothing_else_new() -> None:

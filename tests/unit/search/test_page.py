@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -37,13 +38,28 @@ def test_the_page_shows_all_trials_and_the_best_one(tmp_path: Path) -> None:
     write_page(tmp_path / "search.html", "Lab", SEARCH, TRIALS, CURVES, synthetic=True)
     page = (tmp_path / "search.html").read_text(encoding="utf-8")
     assert "Trial 1 is the best of 4: mean Dice 0.750 on validation subjects" in page
-    assert "against 0.500 of the model as it is" in page
+    assert "0.250 more than the model as it is (0.500). Stopped early: 1." in page
     assert "4: 2 complete, 1 stopped, 1 failed" in page
     assert "synthetic data" in page
     assert "&lt;gelu&gt;" in page
     assert "<gelu>" not in page
     assert page.count("data:image/png;base64,") == 3
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_what_was_tried_and_what_was_stopped_can_be_read(tmp_path: Path) -> None:
+    write_page(tmp_path / "search.html", "Lab", SEARCH, TRIALS, CURVES)
+    page = (tmp_path / "search.html").read_text(encoding="utf-8")
+    rows = {" ".join(re.sub("<[^>]+>", " ", row).split()) for row in re.findall("<tr>.*", page)}
+    assert "training.learning_rate 0.001 to 0.1, logarithmic 0.006 0.02" in rows
+    assert "network.act relu or &lt;gelu&gt; relu &lt;gelu&gt;" in rows
+    assert {"2 stopped epoch 2: poor", "3 failed the loss is nan"} <= rows
+    # Which parameter matters most is not said of two finished trials.
+    assert "Share of variance" not in page
+    write_page(tmp_path / "search.html", "Lab", SEARCH, TRIALS[:1], CURVES)
+    page = (tmp_path / "search.html").read_text(encoding="utf-8")
+    assert "That is the model as it is: no trial was better." in page
+    assert "Stopped or failed" not in page
 
 
 def test_a_page_without_a_finished_trial_says_so(tmp_path: Path) -> None:

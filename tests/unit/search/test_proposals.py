@@ -75,6 +75,14 @@ def test_a_grid_is_tried_whole_and_once() -> None:
     assert points == {(size, rate) for rate in (0.001, 0.01, 0.1) for size in (1, 2)}
 
 
+def test_tpe_does_without_a_trial_that_has_no_score() -> None:
+    searched = model(trials=60)
+    trials = known(searched, rounds=5)
+    scored = propose_round(searched, 5, trials[trials["trial"] != 8])
+    trials.loc[trials["trial"] == 8, "mean"] = None
+    assert propose_round(searched, 5, trials) == scored
+
+
 def test_tpe_learns_from_earlier_rounds_and_draws_the_same_again() -> None:
     searched = model()
     before = known(searched, 3)
