@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,13 @@ def add_parser(commands: Any) -> None:
         "--output", type=Path, metavar="FOLDER", help=f"default: {OUTPUT.format(model='<Model>')}"
     )
     parser.add_argument(
-        "--folds", type=_numbers, metavar="A,B", help="members to use (all): 0,2 for instance"
+        "--folds", type=_folds, metavar="A,B", help="members to use (all): 0,2 for instance"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     parser.add_argument(
         "--memory", type=_positive, metavar="GB", help="most memory to take (as much as it needs)"
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="of the processor (all cores)")
+    parser.add_argument("--threads", type=_count, metavar="N", help="of the processor (all cores)")
     parser.add_argument(
         "--posteriors",
         action=argparse.BooleanOptionalAction,
@@ -61,6 +63,17 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
         help="Prostate:3, Prostate (the current version), or a folder: results/Prostate/model",
     )
     parser.add_argument(
+        "--registry", type=Path, metavar="FOLDER", help="of models, instead of config.yaml's"
+    )
+    parser.add_argument(
+        "--configfile",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="laid over config.yaml, to say where the registry is",
+    )
+    parser.add_argument(
         "--image",
         dest="images",
         action="append",
@@ -83,7 +96,7 @@ def _predict(parsed: argparse.Namespace) -> int:
     from crossfold.errors import CrossfoldError
     from crossfold.paper.overlay import draw_overlay
     from crossfold.prediction.bundle import Bundle
-    from crossfold.prediction.checks import CHECKS
+    from crossfold.prediction.checks import ACCEPTABLE
     from crossfold.prediction.inputs import find_subjects
     from crossfold.prediction.memory import peak_memory_gb
     from crossfold.prediction.predicting import Options
@@ -92,11 +105,12 @@ def _predict(parsed: argparse.Namespace) -> int:
     from crossfold.registry.references import locate
 
     for check in parsed.accept:
-        if check not in CHECKS:
+        if check not in ACCEPTABLE:
             raise CrossfoldError(
-                f"--accept {check}: there is no such check", remedy=nearest(check, CHECKS)
+                f"--accept {check}: there is no such check that can be accepted",
+                remedy=nearest(check, ACCEPTABLE),
             )
-    located = locate(parsed.model)
+    located = locate(parsed.model, registry=parsed.registry, configfiles=parsed.configfile)
     bundle, version = Bundle.read(located.path), located.registered
     registered = {"name": version.name, "version": version.version} if version else None
     mask = bundle.preprocessing.mask
@@ -122,13 +136,21 @@ def _predict(parsed: argparse.Namespace) -> int:
         reference=parsed.model,
         registered=registered,
     )
-    if parsed.azureml:
-        submit = _submission(parsed.profile)
-        summary = predict_there(request, output, submit=submit, draw=draw_overlay)
-        print(report(summary, output))
-    else:
-        summary = request.prediction(bundle, output, draw=draw_overlay).run(subjects)
-        print(report(summary, output, peak_memory_gb()))
+    peak_gb = None
+    try:
+        if parsed.azureml:
+            submit = _submission(parsed.profile)
+            summary = predict_there(request, output, submit=submit, draw=draw_overlay)
+        else:
+            summary = request.prediction(bundle, output, draw=draw_overlay).run(subjects)
+            peak_gb = peak_memory_gb()
+    except KeyboardInterrupt:
+        print(
+            f"Interrupted; what is whole stays in {output}, the same command does the rest.",
+            file=sys.stderr,
+        )
+        raise
+    print(report(summary, output, peak_gb))
     return int((summary["state"] == "refused").any())
 
 
@@ -150,8 +172,17 @@ def _submission(profile: Path) -> Callable[[Path], None]:
     return run
 
 
-def _numbers(text: str) -> list[int]:
-    return [int(number) for number in text.split(",")]
+def _folds(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"`{text}` names no folds; write 0,2") from None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"`{text}` is no number of threads; write 1 or more")
+    return int(text)
 
 
 def _words(text: str) -> list[str]:
@@ -159,7 +190,10 @@ def _words(text: str) -> list[str]:
 
 
 def _positive(text: str) -> float:
-    number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"{text} is no amount of memory in GB")
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"`{text}` is no amount of memory in GB; write 4")
     return number

@@ -34,10 +34,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     bundle = Bundle.read(options.bundle)
-    given = dict(entry.rpartition("=")[::2] for entry in options.image)
-    if "" in given and len(bundle.images) == 1:
-        given = {bundle.images[0]: given[""]}
-    images = {channel: read_image(file) for channel, file in given.items()}
+    images = {}
+    for entry in options.image:
+        channel, _, file = entry.partition("=")
+        if channel not in bundle.images and len(bundle.images) == 1:
+            channel, file = bundle.images[0], entry
+        images[channel] = read_image(file)
     predictor = EnsemblePredictor(
         bundle, folds=options.folds, device=options.device, threads=options.threads
     )

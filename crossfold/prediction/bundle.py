@@ -97,7 +97,7 @@ class Bundle(Section):
             bundle = cls(path=path, digest=sha256(path / HASHES), **_read_json(path, MODEL))
         except (ValidationError, TypeError) as error:
             raise CrossfoldError(
-                f"{path / MODEL}: not readable with Crossfold {__version__} ({error})",
+                f"{path / MODEL}: not readable with Crossfold {__version__} ({_reason(error)})",
                 remedy="use the version of Crossfold that wrote it, or the code in the bundle",
             ) from error
         if bundle.crossfold_version != __version__:
@@ -114,6 +114,17 @@ class Bundle(Section):
         return self.path / WEIGHTS.format(fold=fold)
 
 
+def _reason(error: ValidationError | TypeError) -> str:
+    """Return what is wrong, without the values around it."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    found = [
+        (".".join(map(str, problem["loc"])), problem["msg"])
+        for problem in error.errors(include_url=False, include_input=False)
+    ]
+    return "; ".join(f"{place}: {message}" if place else message for place, message in found)
+
+
 def _check_format(path: Path, hashes: dict[str, Any]) -> None:
     found = hashes.get("format")
     if isinstance(found, int) and found > FORMAT:
@@ -128,10 +139,12 @@ def _check_format(path: Path, hashes: dict[str, Any]) -> None:
 
 def _check_files(path: Path, hashes: dict[str, Any]) -> None:
     for name, expected in hashes["files"].items():
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise CrossfoldError(f"{path / HASHES}: `{name}` lies outside of it", remedy=_AGAIN)
         try:
             found = sha256(path / name)
         except OSError as error:
-            reason = "is missing" if isinstance(error, FileNotFoundError) else f"{error}"
+            reason = "is missing" if isinstance(error, FileNotFoundError) else error.strerror
             raise CrossfoldError(f"{path / name}: {reason}", remedy=_AGAIN) from error
         if found != expected:
             raise CrossfoldError(

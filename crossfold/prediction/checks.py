@@ -21,20 +21,25 @@ from crossfold.prediction.bundle import Bundle
 CHECKS = ("dimensions", "orientation", "grids", "spacing", "field_of_view", "voxels", "intensity")
 """Names of the checks, in the order in which they are done."""
 
+ACCEPTABLE = ("grids", "spacing", "voxels", "intensity")
+"""Those whose errors a user may accept: without the others there is nothing to compute with."""
+
 AXES = ("right", "anterior", "superior")
 
 # Voxels that are looked at for percentiles: more change nothing.
 _MOST_VOXELS = 1_000_000
+# No image has so few different values.
+_FEW_VALUES = 4
 # Between the smallest and the largest voxel of the training, and this far beyond them.
 _SPACING_TOLERANCE = 1.25
-# Farther beyond, the numbers have another unit.
-_IMPOSSIBLE_SPACING = 20.0
+# Farther beyond along one axis, or as far along all of them, the numbers have another unit.
+_IMPOSSIBLE_SPACING, _ANOTHER_UNIT = 20.0, 6.0
 _FIELD_OF_VIEW_TOLERANCE = 1.5
 _OBLIQUE_DEG = 15.0
 _AFFINE_TOLERANCE_MM = 1.0
 _CT_OFFSET = 1024.0
 # Of the width of the training's intensities.
-_FAR, _NARROW = 0.25, 0.05
+_FAR, _NARROW = 0.25, 0.15
 
 
 @dataclass(frozen=True)
@@ -175,13 +180,13 @@ def _readable(channel: str, grid: Grid) -> Iterator[Finding]:
             f"{channel} is {len(grid.shape)}-D ({size}), 3 dimensions are needed",
             "stack the slices to a volume",
         )
-    elif 0 in grid.shape:
+    elif min(grid.shape) < 1:
         yield Finding("error", "dimensions", f"{channel} has no voxel ({size})")
     elif 1 in grid.shape:
         yield Finding(
             "error",
             "dimensions",
-            f"{channel} is 2-D ({size}): a slice is no volume",
+            f"{channel} is 2-D ({size}): a slice or a voxel is no volume",
             "stack the slices to a volume",
         )
     if not np.isfinite(grid.affine).all() or abs(np.linalg.det(grid.affine[:3, :3])) < 1e-12:
@@ -231,28 +236,34 @@ def _agreeing(grids: Mapping[str, Grid], first: str) -> Iterator[Finding]:
 
 
 def _spacing(grid: Grid, bundle: Bundle) -> Iterator[Finding]:
+    told, ratios = [], []
     for axis, own, low, high in zip(
         AXES, grid.ras_spacing_mm, *bundle.ranges.spacing_mm, strict=True
     ):
-        beyond = max(low / own, own / high)
-        message = (
-            f"voxels of {own:.3g} mm along {axis}, those of the training had {_range(low, high)}"
-        )
-        if beyond > _IMPOSSIBLE_SPACING:
-            yield Finding("error", "spacing", message, "correct the unit in the header: mm")
-        elif beyond > _SPACING_TOLERANCE:
-            yield Finding("warning", "spacing", message)
+        # Above 1: larger than in training, below: smaller.
+        ratios.append(max(own / high, 1) * min(own / low, 1))
+        if max(ratios[-1], 1 / ratios[-1]) > _SPACING_TOLERANCE:
+            told.append(f"{own:.3g} mm along {axis} (training: {_range(low, high)})")
+    if not told:
+        return
+    message = f"voxels of {', '.join(told)}"
+    farthest = max(max(ratio, 1 / ratio) for ratio in ratios)
+    common = max(min(ratios), 1 / max(ratios))
+    if farthest > _IMPOSSIBLE_SPACING or common > _ANOTHER_UNIT:
+        yield Finding("error", "spacing", message, "correct the unit in the header: mm")
+    else:
+        yield Finding("warning", "spacing", message)
 
 
 def _field_of_view(grid: Grid, bundle: Bundle) -> Iterator[Finding]:
     extents_mm = np.multiply(grid.ras_shape, grid.ras_spacing_mm)
-    for axis, own, low, high in zip(AXES, extents_mm, *bundle.ranges.extent_mm, strict=True):
-        if own * _FIELD_OF_VIEW_TOLERANCE < low or own > high * _FIELD_OF_VIEW_TOLERANCE:
-            yield Finding(
-                "warning",
-                "field_of_view",
-                f"{own:.0f} mm along {axis}, training images had {_range(low, high)}",
-            )
+    told = [
+        f"{own:.3g} mm along {axis} (training: {_range(low, high)})"
+        for axis, own, low, high in zip(AXES, extents_mm, *bundle.ranges.extent_mm, strict=True)
+        if own * _FIELD_OF_VIEW_TOLERANCE < low or own > high * _FIELD_OF_VIEW_TOLERANCE
+    ]
+    if told:
+        yield Finding("warning", "field_of_view", ", ".join(told))
 
 
 def _broken(channel: str, array: NDArray[np.float32]) -> Iterator[Finding]:
@@ -267,7 +278,17 @@ def _broken(channel: str, array: NDArray[np.float32]) -> Iterator[Finding]:
         )
     elif lowest == highest:
         yield Finding(
-            "error", "voxels", f"every voxel of {channel} is {lowest:g}: there is no image in it"
+            "error",
+            "voxels",
+            f"every voxel of {channel} is {lowest:g}: there is no image in it",
+            "export the image again, and look at it in a viewer",
+        )
+    elif len(values := np.unique(_sample(array))) <= _FEW_VALUES:
+        yield Finding(
+            "error",
+            "voxels",
+            f"{channel} has only {len(values)} different values: it looks like a label map",
+            "give the image, not its segmentation",
         )
 
 
@@ -277,8 +298,7 @@ def _intensities(channel: str, array: NDArray[np.float32], bundle: Bundle) -> li
     trained = bundle.ranges.intensities.get(channel)
     if trained is None or not isinstance(method, CtWindow | Unchanged):
         return []
-    step = max(1, round((array.size / _MOST_VOXELS) ** (1 / 3)))
-    low, middle, high = np.percentile(array[::step, ::step, ::step], (0.1, 50, 99.9)).tolist()
+    low, middle, high = np.percentile(_sample(array), (0.1, 50, 99.9)).tolist()
     lowest, highest = trained.percentile_0_1[0], trained.percentile_99_9[1]
     width = highest - lowest
     message = f"{channel} goes from {low:.4g} to {high:.4g}, training images from {lowest:.4g} to "
@@ -303,11 +323,17 @@ def _intensities(channel: str, array: NDArray[np.float32], bundle: Bundle) -> li
             Finding(
                 "error",
                 "intensity",
-                f"{message}: it looks like CT without the offset of {_CT_OFFSET:g}",
-                f"subtract {_CT_OFFSET:g}, so that air is near -1000 and water near 0 HU",
+                f"{message}: it looks like CT without the offset of {_CT_OFFSET:g}, or is no CT",
+                f"if it is CT, subtract {_CT_OFFSET:g}, so that air is near -1000 and water near "
+                "0 HU; this model is for nothing else",
             )
         ]
     return [Finding("warning", "intensity", message)] if distance > _FAR * width else []
+
+
+def _sample(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    step = max(1, round((array.size / _MOST_VOXELS) ** (1 / 3)))
+    return array[::step, ::step, ::step]
 
 
 def _distance(percentiles: Sequence[float], trained: IntensityRange) -> float:

@@ -95,22 +95,38 @@ def find_subjects(
     CrossfoldError
         If nothing is there, or channels do not fit the model.
     """
-    named = [_split(text, [*channels, *([mask] if mask else [])]) for text in images]
-    if len(named) == 1 and not named[0][0]:
-        path = named[0][1]
-        table = _dataset(path)
-        if table is not None:
-            # What was imported by its name may be links to where the images came from.
-            trusted = within is None and not path.exists()
-            return _of_dataset(table, [*channels, *([mask] if mask else [])], within, trusted)
-        if path.is_dir() and not is_dicom(path):
-            return [_checked(one, within) for one in _of_folder(path, channels, mask)]
-    return [_checked(_of_channels(named, channels, mask), within)]
+    if within is not None and not within.is_dir():
+        raise CrossfoldError(f"--within {within}: no such folder", remedy="correct the path")
+    known = [*channels, *([mask] if mask else [])]
+    try:
+        named = [_split(text, known) for text in images]
+        if len(named) == 1 and not named[0][0]:
+            return _of_path(named[0][1], channels, mask, within)
+        return [_checked(_of_channels(named, channels, mask), within)]
+    except PermissionError as error:
+        raise CrossfoldError(
+            f"{error.filename}: {error.strerror}", remedy="look at its permissions"
+        ) from error
+
+
+def _of_path(
+    path: Path, channels: Sequence[str], mask: str | None, within: Path | None
+) -> list[Subject]:
+    table = _dataset(path)
+    if table is not None:
+        # What was imported by its name may be links to where the images came from.
+        trusted = within is None and not path.exists()
+        return _of_dataset(table, [*channels, *([mask] if mask else [])], within, trusted)
+    if path.is_dir() and not is_dicom(path):
+        return [_checked(one, within) for one in _of_folder(path, channels, mask)]
+    return [_checked(_of_channels([("", path)], channels, mask), within)]
 
 
 def _split(text: str, known: Sequence[str]) -> tuple[str, Path]:
     """Return channel and path of `name=path`; no channel where there is a file of that name."""
     name, equals, rest = text.partition("=")
+    if not text or (equals and not rest):
+        raise CrossfoldError(f"--image {text or '(empty)'}: names no file", remedy="give its path")
     if equals and (name in known or not Path(text).exists()):
         return name, Path(rest)
     return "", Path(text)
@@ -139,12 +155,21 @@ def _of_channels(
     for channel, path in given.items():
         if not path.exists():
             raise CrossfoldError(f"{path}: no such file ({channel})", remedy="correct the path")
+        if not path.is_dir() and not is_dicom(path) and not _is_nifti(path):
+            raise CrossfoldError(
+                f"{path}: neither NIfTI ({', '.join(NIFTI)}) nor DICOM ({channel})",
+                remedy="convert it to .nii.gz",
+            )
     return Subject(_stem(given[channels[0]]), {name: Source(path) for name, path in given.items()})
 
 
 def _of_folder(folder: Path, channels: Sequence[str], mask: str | None) -> Iterator[Subject]:
-    """Yield the images of a folder; with several channels, `<subject>_<channel>.nii.gz`."""
-    files = sorted(file for file in folder.iterdir() if file.name.endswith(NIFTI))
+    """Yield the images of a folder; with several channels, `<subject>_<channel>.nii.gz`.
+
+    A channel is its name, or its number in four digits, as nnU-Net counts.
+    """
+    # macOS leaves a hidden `._<name>` beside every file.
+    files = sorted(f for f in folder.iterdir() if _is_nifti(f) and not f.name.startswith("."))
     known = [*channels, *([mask] if mask else [])]
     if not files:
         raise CrossfoldError(
@@ -154,13 +179,17 @@ def _of_folder(folder: Path, channels: Sequence[str], mask: str | None) -> Itera
     if len(known) == 1:
         yield from (Subject(_stem(file), {known[0]: Source(file)}) for file in files)
         return
+    # By name, or by number as in imagesTs of nnU-Net.
+    endings = {f"_{name}": name for name in known}
+    endings |= {f"_{place:04d}": name for place, name in enumerate(known)}
+    longest_first = sorted(endings, key=len, reverse=True)  # p1_ce_t1 is of ce_t1, not of t1
     by_subject: dict[str, dict[str, Source]] = {}
     for file in files:
-        for channel in known:
-            stem = _stem(file)
-            if stem.endswith(f"_{channel}"):
-                subject = stem.removesuffix(f"_{channel}")
-                by_subject.setdefault(subject, {})[channel] = Source(file)
+        stem = _stem(file)
+        ending = next((ending for ending in longest_first if stem.endswith(ending)), None)
+        if ending is not None:
+            channels_of = by_subject.setdefault(stem.removesuffix(ending), {})
+            channels_of[endings[ending]] = Source(file)
     if not by_subject:
         raise CrossfoldError(
             f"{folder}: no file is called <subject>_{channels[0]}.nii.gz, such as {files[0].name}",
@@ -198,7 +227,7 @@ def _of_dataset(
         wrong = [f"{len(of)} rows for {channel}" for channel, of in found.items() if len(of) != 1]
         if wrong:
             problem = CrossfoldError(
-                f"{table}: {name} has {' and '.join(wrong)}",
+                f"{table}: {name} has {' and '.join(wrong)} (there is {', '.join(by_channel)})",
                 remedy="keep one row for each channel of the model",
             )
             subjects.append(Subject(name, {}, problem))
@@ -230,8 +259,12 @@ def _checked(subject: Subject, within: Path | None) -> Subject:
     return subject
 
 
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith(NIFTI)
+
+
 def _stem(path: Path) -> str:
     for suffix in NIFTI:
-        if path.name.endswith(suffix):
-            return path.name.removesuffix(suffix)
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
     return path.resolve().name

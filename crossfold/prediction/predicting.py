@@ -16,32 +16,30 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from crossfold import __version__
 from crossfold.config.labels import label_values
 from crossfold.data import dicom
 from crossfold.errors import CrossfoldError
-from crossfold.images import (
-    Image,
-    atomic_directory,
-    read_header,
-    read_image,
-    write_image,
-    write_posterior,
-)
+from crossfold.images import atomic_directory, write_image, write_posterior
 from crossfold.paths import subject_file
 from crossfold.prediction.bundle import Bundle
 from crossfold.prediction.checks import Finding, Grid, check_grids, check_voxels, refuse
+from crossfold.prediction.conditions import is_out_of_memory, require_device, require_folder
 from crossfold.prediction.inputs import Subject
 from crossfold.prediction.memory import FULL, DiskFullError, machine_gb, peak_memory_gb
+from crossfold.prediction.reading import Channels, grids_of, read_channels
 from crossfold.prediction.records import (
     ABOUT,
     CSV,
     PREDICTED,
     REFUSED,
     SKIPPED,
+    SUMMARY,
     SUMMARY_COLUMNS,
     VOLUMES,
     is_whole,
@@ -77,16 +75,8 @@ class Options:
     accepted: Collection[str] = ()
 
 
-@dataclass(frozen=True)
-class _Channels:
-    """The images of a subject, with the series where they are DICOM."""
-
-    images: dict[str, Image]
-    series: Any
-
-    @property
-    def grids(self) -> dict[str, Grid]:
-        return {name: Grid.of(image) for name, image in self.images.items()}
+class UnusableError(CrossfoldError):
+    """The model, the device or the output does not work: for no subject."""
 
 
 class Prediction:
@@ -136,9 +126,11 @@ class Prediction:
         Raises
         ------
         CrossfoldError
-            If two subjects have one name, or the disk is full.
+            If two subjects have one name, the disk is full, or model, device or output do not work.
         """
         require_different(subjects)
+        self._device = require_device(self._options.device)
+        require_folder(self._output)
         rows = []
         with tqdm(
             total=len(subjects) * len(self.folds), desc="predict", unit="member", disable=None
@@ -148,10 +140,12 @@ class Prediction:
                 reason = remedy = ""
                 try:
                     state = self._subject(subject)
-                except DiskFullError:
+                except (DiskFullError, UnusableError):
                     raise
                 except CrossfoldError as error:
                     state, reason, remedy = REFUSED, error.message, error.remedy
+                    if (subject_file(self._output, subject.name, suffix="") / ABOUT).is_file():
+                        reason += "; what is there is of an earlier run, and not in volumes.csv"
                 seconds = round(time.perf_counter() - started, 2)
                 rows.append((subject.name, state, seconds, reason, remedy))
                 self._bar.n = place * len(self.folds)
@@ -179,37 +173,54 @@ class Prediction:
         _check_target(folder)
         if folder.exists() and is_whole(folder, self._asked(subject)):
             return None
-        return [] if subject.is_series else self._check(_grids(subject))
+        return [] if subject.is_series else self.check(grids_of(subject))
+
+    def check(self, grids: dict[str, Grid]) -> list[Finding]:
+        """Return what is odd about grids.
+
+        Raises
+        ------
+        CrossfoldError
+            If they are refused.
+        """
+        findings = check_grids(grids, self._bundle)
+        refuse(findings, self._options.accepted)
+        return findings
 
     @cached_property
     def _predictor(self) -> EnsemblePredictor:
         """The networks, when the first subject needs them."""
-        self._output.mkdir(parents=True, exist_ok=True)
-        return EnsemblePredictor(
-            self._bundle,
-            folds=self.folds,
-            device=self._options.device,
-            memory_gb=self._options.memory_gb,
-            scratch=self._output,
-            threads=self._options.threads,
-            progress=self._advance,
-        )
+        try:
+            return EnsemblePredictor(
+                self._bundle,
+                folds=self.folds,
+                device=self._options.device,
+                memory_gb=self._options.memory_gb,
+                scratch=self._output,
+                threads=self._options.threads,
+                progress=self._advance,
+            )
+        except CrossfoldError as error:
+            raise UnusableError(
+                error.message, remedy="make the bundle again: snakemake results/<Model>/model"
+            ) from error
 
     def _advance(self, _done: int, _all: int) -> None:
         if self._bar is not None:
             self._bar.update()
 
     def _subject(self, subject: Subject) -> str:
-        findings, read = self.begin(subject), None
-        if findings is None:
-            return SKIPPED
-        if not subject.is_series:
-            self._check_memory(_grids(subject))
-        started = time.perf_counter()
+        read = None
         try:
-            read = _read(subject)
+            findings = self.begin(subject)
+            if findings is None:
+                return SKIPPED
+            if not subject.is_series:
+                self._check_memory(grids_of(subject))
+            started = time.perf_counter()
+            read = read_channels(subject)
             if read.series is not None:
-                findings = self._check(read.grids)
+                findings = self.check(read.grids)
                 self._check_memory(read.grids)
             images = {name: read.images[name] for name in self._bundle.images}
             findings += check_voxels(images, self._bundle)
@@ -223,19 +234,17 @@ class Prediction:
             told = {"findings": [asdict(finding) for finding in findings]}
             about = self._model | self._asked(subject) | told
             self._write(subject.name, predicted, read, about, seconds)
-        except MemoryError as error:
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             raise CrossfoldError(
-                "the memory of this machine does not suffice",
-                remedy="allow less, so that posteriors are kept in a file: --memory 4",
+                f"the memory of this machine does not suffice (--device {self._device})",
+                remedy="allow less, so that posteriors are kept in a file: --memory 4; or cut the "
+                "image",
             ) from error
         except OSError as error:
             raise self._explained(error, read) from error
         return PREDICTED
-
-    def _check(self, grids: dict[str, Grid]) -> list[Finding]:
-        findings = check_grids(grids, self._bundle)
-        refuse(findings, self._options.accepted)
-        return findings
 
     def _check_memory(self, grids: dict[str, Grid]) -> None:
         grid = grids[self._bundle.images[0]]
@@ -265,7 +274,7 @@ class Prediction:
         self,
         subject: str,
         predicted: SubjectPrediction,
-        read: _Channels,
+        read: Channels,
         about: dict[str, Any],
         seconds: dict[str, float],
     ) -> None:
@@ -288,31 +297,25 @@ class Prediction:
                     structures=structures,
                 )
             if read.series is not None:
-                self._write_dicom(target, predicted, read.series)
+                write_dicom(target, predicted.segmentation, read.series, self._bundle)
             seconds["write"] = time.perf_counter() - started
             about |= {
                 "crossfold_version": __version__,
-                "device": str(self._options.device),
+                "device": str(self._device),
                 "memory_gb": self._options.memory_gb,
                 "seconds": {name: round(value, 2) for name, value in seconds.items()},
                 "peak_memory_gb": round(peak_memory_gb(), 2),
             }
             seal(target, about)
 
-    def _write_dicom(self, target: Path, predicted: SubjectPrediction, series: Any) -> None:
-        labels = label_values(self._bundle.structures, self._bundle.derived_structures)
-        author = dicom.Author(self._bundle.name[:64], __version__, self._bundle.digest)
-        if predicted.segmentation.any():  # neither has a way to say that there is nothing
-            for write, name in (
-                (dicom.write_segmentation, "segmentation.dcm"),
-                (dicom.write_structure_set, "structures.dcm"),
-            ):
-                write(series, predicted.segmentation, labels, target / name, author=author)
-
-    def _explained(self, error: OSError, read: _Channels | None) -> Exception:
+    def _explained(self, error: OSError, read: Channels | None) -> Exception:
         """Return what to raise for an error of the file system."""
         if error.errno not in FULL:
-            return error
+            place = error.filename or self._output
+            return CrossfoldError(
+                f"{place}: {error.strerror or error}",
+                remedy="look at its permissions, and its disk",
+            )
         voxels = max((image.array.size for image in read.images.values()), default=0) if read else 0
         maps = 3 + len(self._bundle.structures) * self._options.posteriors
         needed_mb = voxels * maps / 1e6
@@ -324,6 +327,35 @@ class Prediction:
         )
 
 
+def write_dicom(folder: Path, segmentation: NDArray[np.uint8], series: Any, bundle: Bundle) -> None:
+    """Write segmentation.dcm and structures.dcm, unless there is nothing in the segmentation.
+
+    Parameters
+    ----------
+    folder
+        Where to.
+    segmentation
+        (x, y, z) on the grid of the series.
+    series
+        What was segmented.
+    bundle
+        The model that did it.
+
+    Raises
+    ------
+    CrossfoldError
+        As `crossfold.data.dicom.write_segmentation`.
+    """
+    labels = label_values(bundle.structures, bundle.derived_structures)
+    author = dicom.Author(bundle.name[:64], __version__, bundle.digest)
+    if segmentation.any():  # neither has a way to say that there is nothing
+        for write, name in (
+            (dicom.write_segmentation, "segmentation.dcm"),
+            (dicom.write_structure_set, "structures.dcm"),
+        ):
+            write(series, segmentation, labels, folder / name, author=author)
+
+
 def require_different(subjects: Sequence[Subject]) -> None:
     """Refuse two subjects of one name.
 
@@ -332,35 +364,24 @@ def require_different(subjects: Sequence[Subject]) -> None:
     CrossfoldError
         If there are any.
     """
-    names = [subject.name for subject in subjects]
-    double = sorted({name for name in names if names.count(name) > 1})
-    if double:
-        raise CrossfoldError(
-            f"two subjects are called {double[0]}", remedy="rename one of their files"
-        )
-
-
-def _grids(subject: Subject) -> dict[str, Grid]:
-    return {
-        name: Grid.of(read_header(source.path), volume=source.volume)
-        for name, source in subject.channels.items()
-    }
-
-
-def _read(subject: Subject) -> _Channels:
-    """Read the channels of a subject; a DICOM series gives the grid of what is written."""
-    images, series = {}, None
-    for channel, source in subject.channels.items():
-        if source.is_series:
-            found = dicom.read_series(source.path)
-            images[channel], series = found.image, series or found
-        else:
-            images[channel] = read_image(source.path, source.volume)
-    return _Channels(images, series)
+    named: dict[str, Subject] = {}
+    for subject in subjects:
+        other = named.setdefault(subject.name, subject)
+        if other is not subject:
+            files = [str(of.path) for one in (other, subject) for of in one.channels.values()]
+            raise CrossfoldError(
+                f"two subjects are called {subject.name} ({', '.join(files)})",
+                remedy="rename one of their files",
+            )
 
 
 def _check_target(folder: Path) -> None:
     """Refuse to replace what is no prediction."""
+    if folder.name in (SUMMARY, VOLUMES):
+        raise CrossfoldError(
+            f"a subject cannot be called {folder.name}: that is one of the tables",
+            remedy="rename it",
+        )
     if folder.exists() and not (folder / ABOUT).is_file():
         raise CrossfoldError(
             f"{folder}: is there already, and is no prediction",

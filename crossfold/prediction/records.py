@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from crossfold.images import POSTERIOR_SCALE, atomic_path
+from crossfold.paths import subject_file
 from crossfold.prediction.subject import SubjectPrediction
 
 ABOUT, VOLUMES, SUMMARY = "prediction.json", "volumes.csv", "predictions.csv"
@@ -20,15 +22,26 @@ CSV: dict[str, Any] = {"index": False, "lineterminator": "\n", "float_format": "
 
 
 def write_tables(summary: pd.DataFrame, output: Path) -> None:
-    """Write what became of the subjects, and the volumes of all that are there."""
+    """Write what became of the subjects, and the volumes of all that are there.
+
+    What an earlier run has found of a subject that is refused now is left out.
+    """
     output.mkdir(parents=True, exist_ok=True)
-    found = [about.with_name(VOLUMES) for about in sorted(output.glob(f"*/{ABOUT}"))]
+    refused = summary.loc[summary["state"] == REFUSED, "subject"]
+    left_out = {subject_file(output, subject, suffix="") for subject in refused}
+    found = [
+        about.with_name(VOLUMES)
+        for about in sorted(output.glob(f"*/{ABOUT}"))
+        if about.parent not in left_out
+    ]
     tables = [pd.read_csv(table, dtype={"subject": str}) for table in found if table.is_file()]
     with atomic_path(output / SUMMARY) as temporary:
         summary.to_csv(temporary, **CSV)
     if tables:
         with atomic_path(output / VOLUMES) as temporary:
             pd.concat(tables).to_csv(temporary, **CSV)
+    else:
+        (output / VOLUMES).unlink(missing_ok=True)
 
 
 def seal(folder: Path, about: dict[str, Any]) -> None:
@@ -65,7 +78,11 @@ def volumes_of(predicted: SubjectPrediction, subject: str) -> pd.DataFrame:
 
 
 def report(summary: pd.DataFrame, output: Path, peak_gb: float | None = None) -> str:
-    """Return what was done, for a terminal; with the peak memory where it was this process."""
+    """Return what was done, for a terminal; with the peak memory where it was this process.
+
+    What is odd about images is said once for each check, with the first subject of which it is
+    true; all of it is in prediction.json.
+    """
     counts = summary["state"].value_counts()
     lines = [
         f"{counts[state]} {state}" for state in (PREDICTED, SKIPPED, REFUSED) if state in counts
@@ -73,7 +90,21 @@ def report(summary: pd.DataFrame, output: Path, peak_gb: float | None = None) ->
     text = f"{', '.join(lines)}; {output}"
     if peak_gb is not None:
         text += f"; peak memory {peak_gb:.2f} GB"
+    text += "".join(f"\nWarning: {line}" for line in _warnings(summary, output))
     refused = summary[summary["state"] == REFUSED]
     for subject, reason, remedy in refused[["subject", "reason", "remedy"]].to_numpy():
         text += f"\nRefused: {subject}: {reason}" + (f"\n  Remedy: {remedy}" if remedy else "")
     return text
+
+
+def _warnings(summary: pd.DataFrame, output: Path) -> Iterator[str]:
+    told: dict[str, dict[str, list[str]]] = {}
+    for subject in summary.loc[summary["state"] == PREDICTED, "subject"]:
+        about = subject_file(output, subject, suffix="") / ABOUT
+        for finding in json.loads(about.read_text(encoding="utf-8"))["findings"]:
+            of_subjects = told.setdefault(finding["check"], {})
+            of_subjects.setdefault(subject, []).append(finding["message"])
+    for check, of_subjects in told.items():
+        subject, messages = next(iter(of_subjects.items()))
+        more = f" (and {len(of_subjects) - 1} more subjects)" if len(of_subjects) > 1 else ""
+        yield f"{subject}: {check}: {'; '.join(messages)}{more}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,13 @@ class Located:
     registered: Registered | None = None
 
 
-def locate(reference: str, root: Path = Path(), *, registry: Path | None = None) -> Located:
+def locate(
+    reference: str,
+    root: Path = Path(),
+    *,
+    registry: Path | None = None,
+    configfiles: Sequence[Path] = (),
+) -> Located:
     """Find a bundle.
 
     Parameters
@@ -46,6 +53,8 @@ def locate(reference: str, root: Path = Path(), *, registry: Path | None = None)
         The checkout, whose config.yaml says where the registry is.
     registry
         Another registry folder.
+    configfiles
+        Files that are laid over its config.yaml.
 
     Raises
     ------
@@ -61,7 +70,7 @@ def locate(reference: str, root: Path = Path(), *, registry: Path | None = None)
             )
         return Located(folder)
     if registry is None:
-        section = read_section(root)
+        section = read_section(root, configfiles)
         registries = FolderRegistry(section.folder(root), section.path)
     else:
         registries = FolderRegistry(registry)
@@ -78,7 +87,7 @@ def locate(reference: str, root: Path = Path(), *, registry: Path | None = None)
     return Located(found.path, found)
 
 
-def read_section(root: Path = Path(), configfiles: list[Path] | None = None) -> RegistryConfig:
+def read_section(root: Path = Path(), configfiles: Sequence[Path] = ()) -> RegistryConfig:
     """Return `registry:` of a checkout's configuration, or the defaults.
 
     Parameters
@@ -93,7 +102,7 @@ def read_section(root: Path = Path(), configfiles: list[Path] | None = None) -> 
     CrossfoldError
         If a file cannot be read, or the section is wrong.
     """
-    files = [file for file in [root / CONFIG] if file.is_file()] + list(configfiles or [])
+    files = [file for file in [root / CONFIG] if file.is_file()] + [*configfiles]
     try:
         return RegistryConfig.model_validate(merge_files(files).get("registry") or {})
     except ValidationError as error:

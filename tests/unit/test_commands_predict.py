@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -11,13 +12,14 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image as Picture
 
 from crossfold.__main__ import main
 from crossfold.errors import CrossfoldError
 from crossfold.prediction import predicting
-from crossfold.prediction.bundle import Bundle
-from crossfold.prediction.inputs import find_subjects
+from crossfold.prediction.bundle import Bundle, sha256
+from crossfold.prediction.inputs import Subject, find_subjects
 from crossfold.prediction.predicting import Options, Prediction
 from crossfold.registry.bundles import BundleFiles
 from crossfold.registry.facts import Facts
@@ -99,6 +101,17 @@ def test_what_is_whole_is_skipped_and_what_has_changed_is_not(predict: Command) 
     assert [*summary()["state"]] == ["predicted"]
 
 
+def test_an_earlier_prediction_of_what_is_refused_now_counts_no_more(predict: Command) -> None:
+    save(Path("images/a.nii.gz"), ct())
+    b = save(Path("images/b.nii.gz"), ct(seed=1))
+    predict("--image", "images")
+    save(b, np.full_like(ct(), np.nan))
+    assert predict("--image", "images") == 1
+    assert [*summary()["state"]] == ["there already", "refused"]
+    assert "of an earlier run, and not in volumes.csv" in summary()["reason"][1]
+    assert {*pd.read_csv("out/volumes.csv")["subject"]} == {"a"}
+
+
 def test_a_registered_model_is_named_with_its_version(predict: Command, model: Path) -> None:
     facts = Facts(name="Prostate", description="", tags={})
     FolderRegistry(Path("registry")).register(BundleFiles.read(model), facts)
@@ -118,6 +131,11 @@ def test_a_registered_model_is_named_with_its_version(predict: Command, model: P
     # However it is called, it is the same model.
     predict("--image", image, "--output", "out/Prostate", of="Prostate:1")
     assert pd.read_csv("out/Prostate/predictions.csv")["state"][0] == "there already"
+    # Wherever its registry is.
+    Path("registry").rename("lab")
+    assert predict("--image", image, "--registry", "lab", of="Prostate:1") == 0
+    Path("lab.yaml").write_text("registry: {path: lab}", encoding="utf-8")
+    assert predict("--image", image, "--configfile", "lab.yaml", of="Prostate:1") == 0
 
 
 def bad_images(folder: Path) -> dict[str, str]:
@@ -340,3 +358,106 @@ def test_a_machine_without_memory_is_told_of_the_budget(
     subjects = find_subjects([str(image)], ["ct"], mask=None)
     done = Prediction(Bundle.read(model), tmp_path / "out", options=Options()).run(subjects)
     assert "--memory" in done["remedy"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--device", "tpu"], "--device: 'tpu' is no device"),
+        (["--device", "meta"], "--device: there is no meta here"),
+        (["--device", "cuda:99"], "--device: "),
+        (["--folds", "9"], "has no member 9"),
+        (["--accept", "dimensions"], "no such check that can be accepted"),
+        (["--output", "ct.nii.gz"], "--output ct.nii.gz: cannot be written to"),
+        (["--output", "ct.nii.gz/below"], "cannot be written to"),
+    ],
+)
+def test_what_suits_no_image_stops_the_command(
+    predict: Command, arguments: list[str], told: str
+) -> None:
+    image = save(Path("ct.nii.gz"), ct())
+    with pytest.raises(SystemExit, match=told):
+        predict("--image", image, *arguments)
+    assert not list(Path().glob("out/*"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--threads", value) for value in ("0", "-3", "x")),
+        *(("--memory", value) for value in ("0", "nan", "inf", "much")),
+        *(("--folds", value) for value in ("a", "")),
+    ],
+)
+def test_what_is_no_number_is_refused(
+    predict: Command, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    with pytest.raises(SystemExit):
+        predict("--image", "ct.nii.gz", f"{option}={value}")
+    assert f"argument {option}: `{value}`" in capsys.readouterr().err
+
+
+def test_weights_that_cannot_be_read_stop_the_command(predict: Command, tmp_path: Path) -> None:
+    """Their hashes are right: they were damaged before they were written down."""
+    broken = write_random_bundle(tmp_path / "broken")
+    weights, hashes = broken / "models/fold_1.safetensors", broken / "hashes.json"
+    weights.write_bytes(b"no weights")
+    listed = json.loads(hashes.read_text())
+    listed["files"]["models/fold_1.safetensors"] = sha256(weights)
+    hashes.write_text(json.dumps(listed))
+    save(Path("images/a.nii.gz"), ct())
+    save(Path("images/b.nii.gz"), ct())
+    with pytest.raises(SystemExit, match="make the bundle again"):
+        predict("--image", "images", of=broken)
+
+
+def test_warnings_are_said_once_for_each_check(
+    predict: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for subject in "abc":
+        save(Path(f"images/{subject}.nii.gz"), ct()[:, :, :6])
+    save(Path("images/d.nii.gz"), ct())
+    assert predict("--image", "images") == 0
+    printed = capsys.readouterr().out
+    assert printed.count("Warning: ") == 1
+    assert "Warning: a: field_of_view: 18 mm along superior (training: 36 mm) (and 2 m" in printed
+    about = json.loads(Path("out/a/prediction.json").read_text())
+    assert about["device"] in {"cpu", "cuda"}
+
+
+def test_a_table_is_no_subject(predict: Command) -> None:
+    save(Path("ct.nii.gz"), ct())
+    Path("dataset.csv").write_text("subject,channel,filePath\nvolumes.csv,ct,ct.nii.gz\n")
+    assert predict("--image", "dataset.csv") == 1
+    assert "one of the tables" in summary()["reason"][0]
+    assert [path.name for path in Path("out").iterdir()] == ["predictions.csv"]
+
+
+def test_a_file_that_cannot_be_read_is_named(
+    predict: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(Path("images/a.nii.gz"), ct())
+    save(Path("images/b.nii.gz"), ct())
+    read = predicting.read_channels
+
+    def denied(subject: Subject) -> object:
+        if subject.name == "a":
+            raise PermissionError(errno.EACCES, "Permission denied", "images/a.nii.gz")
+        return read(subject)
+
+    monkeypatch.setattr(predicting, "read_channels", denied)
+    assert predict("--image", "images") == 1
+    assert [*summary()["state"]] == ["refused", "predicted"]
+    assert "images/a.nii.gz: Permission denied" in summary()["reason"][0]
+
+
+def test_torch_without_memory_is_told_of_the_budget(
+    predict: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> None:
+        torch.empty(2**60)
+
+    monkeypatch.setattr(predicting, "check_voxels", exhausted)
+    save(Path("ct.nii.gz"), ct())
+    assert predict("--image", "ct.nii.gz") == 1
+    assert "the memory of this machine does not suffice" in summary()["reason"][0]

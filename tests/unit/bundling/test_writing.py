@@ -139,6 +139,7 @@ def test_the_model_card_has_metrics_with_intervals_and_how_to_run(path: Path) ->
     assert "| left | out of fold | 12 | 0 | 0.812 (0.750 to 0.870) | – | – |" in card
     assert "| left | ensemble, test set | 1 | 1 | – | – | ∞ |" in card
     assert "--image ct=ct.nii.gz --image pet=pet.nii.gz --output" in card
+    assert "Intensities of pet: " in card
 
 
 def test_requirements_are_exact_and_have_no_build_of_a_machine(path: Path) -> None:

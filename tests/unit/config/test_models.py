@@ -83,7 +83,7 @@ MODEL: dict[str, Any] = {
         ({"preprocessing": {"spacing_mm": [1, 2]}}, "spacing_mm needs three values, not 2"),
         (
             {"preprocessing": {"normalisation": {"method": "percentile", "percentiles": [9, 1]}}},
-            "the first percentile has to be below the second",
+            "have to rise, not 9, 1; write them from small to large, each once",
         ),
         ({"network": {"_target_": "UNet"}}, "has to be an import path"),
     ],

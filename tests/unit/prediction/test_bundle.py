@@ -58,6 +58,11 @@ def test_a_bundle_says_what_it_is(path: Path) -> None:
         (lambda path: edit(path / "hashes.json", format=2), "of format 2; this version.*knows 1"),
         (lambda path: edit(path / "hashes.json", format="?"), "hashes.json: not that of a bundle"),
         (lambda path: edit_model(path, folds="all"), "model.json: not readable with Crossfold"),
+        (
+            lambda path: edit(path / "hashes.json", files={"../secret": ""}),
+            r"`\.\./secret` lies outside",
+        ),
+        (lambda path: edit_model(path, colour=1), r"\(unknown key `colour`[^\[]*\)"),
         (shutil.rmtree, "is no bundle of Crossfold"),
     ],
 )

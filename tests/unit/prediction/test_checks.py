@@ -114,7 +114,7 @@ def test_voxel_sizes_are_those_of_the_training(
 def test_a_field_of_view_that_was_not_in_the_training_is_a_warning(bundle: Bundle) -> None:
     found = check_grids({"ct": grid((24, 20, 36))}, bundle)
     assert [(f.severity, f.check) for f in found] == [("warning", "field_of_view")]
-    assert "108 mm along superior, training images had 36 mm" in found[0].message
+    assert found[0].message == "108 mm along superior (training: 36 mm)"
 
 
 @pytest.mark.parametrize(
@@ -157,3 +157,29 @@ def test_intensities_without_a_unit_are_not_compared(tmp_path: Path) -> None:
     normalisation = {"spacing_mm": "median", "normalisation": {"method": "z_score"}}
     folder = write_random_bundle(tmp_path / "model", preprocessing=normalisation)
     assert voxels(Bundle.read(folder), ct() * 1e-5) == []
+
+
+def test_another_unit_along_all_axes_is_refused(bundle: Bundle) -> None:
+    """An image in cm is 10 times too small; one axis alone may well differ by that."""
+    in_cm = AFFINE @ np.diag([0.1, 0.1, 0.1, 1])
+    with pytest.raises(CrossfoldError, match=r"voxels of 0\.2 mm along right") as refused:
+        refuse(check_grids({"ct": grid(affine=in_cm)}, bundle))
+    assert str(refused.value).count("spacing") == 1
+    thin = AFFINE @ np.diag([1, 1, 0.1, 1])
+    refuse(check_grids({"ct": grid((24, 20, 120), thin)}, bundle))
+
+
+def test_a_label_map_is_no_image(tmp_path: Path) -> None:
+    """Where intensities have no unit, nothing else would tell."""
+    normalisation = {"spacing_mm": "median", "normalisation": {"method": "z_score"}}
+    bundle = Bundle.read(write_random_bundle(tmp_path / "model", preprocessing=normalisation))
+    with pytest.raises(CrossfoldError, match="looks like a label map"):
+        refuse(voxels(bundle, (ct() > 0).astype(np.float32)))
+
+
+def test_what_is_no_ct_is_not_told_to_become_one(bundle: Bundle) -> None:
+    with pytest.raises(CrossfoldError, match="or is no CT"):
+        refuse(voxels(bundle, ct() + 1024))
+    eight_bits = np.clip((ct() + 1000) / 2000 * 255, 0, 255)
+    with pytest.raises(CrossfoldError, match="another unit"):
+        refuse(voxels(bundle, eight_bits))
