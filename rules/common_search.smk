@@ -97,6 +97,14 @@ def folds_of_trials(wildcards):
     )
 
 
+def folds_of_model_as_it_is(wildcards):
+    """The folds of the first trial, if that is the model as it is."""
+    search = search_of_model(wildcards)
+    if not search.baseline or search.method == "grid":
+        return []
+    return expand(paths.SEARCH_TRIAL, model=wildcards.model, trial=0, fold=search.folds)
+
+
 def last_round(pattern):
     """A table of the last round of a search."""
 

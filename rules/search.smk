@@ -88,6 +88,7 @@ rule collect_round:
     input:
         proposals=paths.SEARCH_PROPOSALS,
         folders=folds_of_trials,
+        as_it_is=folds_of_model_as_it_is,
         trials=after_round(paths.SEARCH_TRIALS, lambda search: True),
         curves=after_round(paths.SEARCH_CURVES, lambda search: True),
     output:

@@ -21,6 +21,7 @@ with job(snakemake):
         folders,
         metric=search["metric"],
         structures=snakemake.params.structures,
+        as_it_is=[*map(Path, snakemake.input.as_it_is)],
         before=before,
     )
     write_trials(Path(snakemake.output.trials), known.trials)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from typing import Any
 
@@ -43,6 +44,8 @@ def snippet(name: str, trials: pd.DataFrame) -> str:
         section[last] = value_of(best[key])
     model = {"models": {f"{name}{TUNED}": sections}}
     note = f"# Trial {best['trial']} of results/{name}/search.csv: {best['mean']:.4f}\n"
+    # By default, models are compared on the subjects out of fold, by which this one was chosen.
+    note += f"# Compare it with {name} on the test set: statistics: {{primary_split: test}}\n"
     return note + yaml.safe_dump(model, sort_keys=False, default_flow_style=None)
 
 
@@ -56,12 +59,23 @@ def warning(trials: pd.DataFrame) -> str:
     )
 
 
+def gain_text(best: Row) -> str:
+    """Say how much better than the model as it is a trial was; empty where that is not known."""
+    if math.isnan(best["gain_low"]):
+        return ""
+    low, high = best["gain_low"], best["gain_high"]
+    said = f"95 % interval of the gain over the same subjects: {low:+.3f} to {high:+.3f}"
+    return said + (", which may be chance" if low <= 0 else "")
+
+
 def advice(name: str, trials: pd.DataFrame) -> str:
     """Return what a user reads in the end: the best values, and a warning."""
     best = best_trial(trials)
     if best is None:
         return snippet(name, trials).strip()
     lines = [snippet(name, trials), warning(trials)]
+    if gain := gain_text(best):
+        lines.append(f"{gain}.")
     if best["trial"] == trials["trial"].min() and len(trials) > 1:
         lines.append("No trial was better than the first one.")
     return "\n".join(lines)

@@ -40,6 +40,7 @@ def collect_round(
     *,
     metric: str,
     structures: Sequence[str],
+    as_it_is: Sequence[Path] = (),
     before: Known | None = None,
 ) -> Known:
     """Return what is known after a round.
@@ -54,18 +55,19 @@ def collect_round(
         Folder by trial and fold.
     metric, structures
         What is averaged.
+    as_it_is
+        Folders of the folds of the trial of the model as it is, if there is one.
     before
         What is known after the round before.
     """
     rows, curves = [], []
+    unchanged = _metrics_of(as_it_is)
     for proposal in proposals:
         if proposal.trial not in folders:
             continue  # a round is proposed as a whole, though the search may end within it
-        outcomes, tables, ends = {}, [], []
+        outcomes, ends = {}, []
         for fold, folder in folders[proposal.trial].items():
             outcomes[fold] = Outcome.read(folder / RESULT)
-            if (folder / METRICS).is_file():
-                tables.append(pd.read_csv(folder / METRICS))
             if (folder / TRAINING).is_file():
                 curve = validation_curve(pd.read_csv(folder / TRAINING))
                 ends += curve.tail(1).tolist()
@@ -76,7 +78,8 @@ def collect_round(
                 number,
                 proposal.parameters,
                 Outcome.of_folds(outcomes),
-                metrics=pd.concat(tables) if tables else pd.DataFrame(),
+                metrics=_metrics_of([*folders[proposal.trial].values()]),
+                as_it_is=unchanged,
                 crops=sum(ends) / len(ends) if ends else None,
                 metric=metric,
                 structures=structures,
@@ -105,6 +108,14 @@ def write_curves(path: Path, curves: pd.DataFrame) -> None:
 def finished(curves: pd.DataFrame, fold: int) -> pd.DataFrame:
     """Return the curves of a fold that ended."""
     return curves[(curves["fold"] == fold) & (curves["status"] == COMPLETE)]
+
+
+def _metrics_of(folders: Sequence[Path]) -> pd.DataFrame:
+    """Return metrics.csv of all folds; empty if one of them has not come to its end."""
+    files = [folder / METRICS for folder in folders]
+    if not files or not all(file.is_file() for file in files):
+        return pd.DataFrame()
+    return pd.concat([pd.read_csv(file, dtype={"subject": str}) for file in files])
 
 
 def _curve_rows(trial: int, fold: int, status: str, curve: pd.Series) -> pd.DataFrame:

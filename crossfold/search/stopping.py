@@ -42,6 +42,16 @@ class QuantileStopping:
     def __init__(self, config: PruneConfig, curves: pd.DataFrame, epochs: int) -> None:
         self.config, self.curves, self.epochs = config, curves, epochs
 
+    def first(self, history: pd.DataFrame) -> tuple[int, str] | None:
+        """Return the epoch after which a trial stops, and why; None where it goes on.
+
+        Of a history that was made under another rule, the first epoch at which this one stops.
+        """
+        for epoch in validation_curve(history).dropna().index:
+            if reason := self(history[history["epoch"] <= epoch]):
+                return int(epoch), reason
+        return None
+
     def __call__(self, history: pd.DataFrame) -> str | None:
         """Say why the trial stops after the epochs in its history, or None where it goes on."""
         own = validation_curve(history).dropna()

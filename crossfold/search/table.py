@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 from pydantic import JsonValue
+from scipy import stats
 
 from crossfold.config.trials import SECTIONS
 from crossfold.errors import CrossfoldError
@@ -86,16 +88,19 @@ def trial_row(
     outcome: Outcome,
     *,
     metrics: pd.DataFrame,
+    as_it_is: pd.DataFrame,
     crops: float | None,
     metric: str,
     structures: Sequence[str],
 ) -> dict[str, Any]:
-    """Return the row of a trial: `mean` is what is maximised.
+    """Return the row of a trial: `mean` is what is maximised, `gain` as in `gain_over`.
 
     Parameters
     ----------
     metrics
         Rows of metrics.csv of its folds; of a complete one.
+    as_it_is
+        The same of the trial of the model as it is; empty without one.
     crops
         Mean Dice on validation crops in the end.
     metric, structures
@@ -109,6 +114,7 @@ def trial_row(
         "round": round_number,
         "status": outcome.status,
         "mean": means.mean(),
+        **gain_over(as_it_is, metrics, metric),
         "epochs": outcome.epochs,
         "seconds": outcome.seconds,
         "crops": crops,
@@ -116,6 +122,34 @@ def trial_row(
         **{f"{metric}_{structure}": value for structure, value in means.items()},
         LAST_COLUMN: outcome.reason,
     }
+
+
+def gain_over(before: pd.DataFrame, after: pd.DataFrame, metric: str) -> dict[str, float]:
+    """Return by how much the same subjects are better, with the 95 % interval of Student's t.
+
+    The interval is that of one comparison. The best of many trials was chosen for its gain, so the
+    interval of that trial lies too high.
+
+    Parameters
+    ----------
+    before, after
+        Rows of metrics.csv; may be empty.
+    metric
+        What is averaged over the structures of each subject.
+
+    Returns
+    -------
+    dict
+        gain, gain_low, gain_high; NaN where they cannot be told.
+    """
+    gains = pd.Series(dtype=float)
+    if len(before) and len(after):
+        means = [table.groupby("subject")[metric].mean() for table in (before, after)]
+        gains = (means[1] - means[0]).dropna()
+    low = high = math.nan
+    if len(gains) > 1 and gains.nunique() > 1:
+        low, high = stats.ttest_1samp(gains, 0).confidence_interval(0.95)
+    return {"gain": gains.mean(), "gain_low": float(low), "gain_high": float(high)}
 
 
 def write_trials(path: Path, trials: pd.DataFrame) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
-import torch
 
 from crossfold.config.functions import targets_in
 from crossfold.config.labels import label_values
@@ -27,10 +26,12 @@ from crossfold.evaluation.measure import Measurement, measure_segmentations
 from crossfold.evaluation.tables import write_metrics
 from crossfold.images import atomic_directory
 from crossfold.learning import STAGE_VERSION
+from crossfold.learning.cards import make_card
 from crossfold.learning.initial import InitialWeights
 from crossfold.learning.optimisation import DivergedError
 from crossfold.learning.training import train_fold
 from crossfold.paths import checkpoint
+from crossfold.prediction.conditions import is_out_of_memory
 from crossfold.prediction.fold import predict_fold
 from crossfold.prediction.member import PredictionSettings
 from crossfold.search.proposals import Proposal
@@ -85,15 +86,20 @@ class Material:
 class _History:
     """The table of a running training, kept in case that it fails."""
 
-    def __init__(self, stopping: Callable[[pd.DataFrame], str | None] | None) -> None:
-        self.stopping, self.frame = (
-            stopping,
-            pd.DataFrame({"epoch": [], "phase": [], "seconds": []}),
-        )
+    def __init__(self, stopping: QuantileStopping | None) -> None:
+        self.stopping = stopping
+        self.frame = pd.DataFrame({"epoch": [], "phase": [], "seconds": []})
 
     def __call__(self, history: pd.DataFrame) -> str | None:
         self.frame = history
         return self.stopping(history) if self.stopping and len(history) else None
+
+    def read(self, path: Path) -> str | None:
+        """Read training.csv of a training as far as its trial goes; say why it stops there."""
+        history = pd.read_csv(path)
+        stop = self.stopping.first(history) if self.stopping else None
+        self.frame = history[history["epoch"] <= stop[0]] if stop else history
+        return stop[1] if stop else None
 
 
 def run_trial(
@@ -108,8 +114,8 @@ def run_trial(
     """Train a fold with what is proposed, and measure it on its validation subjects.
 
     A trial that was killed continues: in its training, or, where that has ended, with the
-    prediction. Values that do not go together, a loss that is no number and a GPU that is too small
-    make a failed trial, not an error.
+    prediction. Values that do not go together, a network that cannot be built, a loss that is no
+    number and a GPU that is too small make a failed trial, not an error.
 
     Parameters
     ----------
@@ -141,20 +147,25 @@ def run_trial(
         drawn = drawn.model_copy(
             update={"training": drawn.training.model_copy(update={"device": device})}
         )
+        if problem := _network_problem(material, drawn):
+            Outcome(FAILED, problem).write(folder / RESULT)
+            return
         seen = _History(_stopping(material, drawn.training.epochs))
         try:
             place = f"{material.name}/search/trial_{proposal.trial}/fold_{material.fold}"
-            trained, reason = _train(material, drawn, state_directory / place, seen, threads)
-        except (DivergedError, torch.OutOfMemoryError) as error:
+            trained = _train(material, drawn, state_directory / place, seen, threads)
+            if not (reason := seen.read(trained / TRAINING)):
+                weights = checkpoint(trained / "checkpoints", drawn.training.epochs)
+                write_metrics(folder / METRICS, _measure(material, drawn, weights, folder, threads))
+        except (DivergedError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, DivergedError) and not is_out_of_memory(error):
+                raise
             message = error.message if isinstance(error, DivergedError) else str(error)
             _outcome(FAILED, message.splitlines()[0], seen.frame).write(folder / RESULT)
             return
-        history = shutil.copyfile(trained / TRAINING, folder / TRAINING)
+        _copy_history(trained / TRAINING, folder / TRAINING, int(seen.frame["epoch"].max()))
         status = STOPPED if reason else COMPLETE
-        _outcome(status, reason or "", pd.read_csv(history)).write(folder / RESULT)
-        if not reason:
-            weights = checkpoint(trained / "checkpoints", drawn.training.epochs)
-            write_metrics(folder / METRICS, _measure(material, drawn, weights, folder, threads))
+        _outcome(status, reason or "", seen.frame).write(folder / RESULT)
 
 
 def _stopping(material: Material, epochs: int) -> QuantileStopping | None:
@@ -164,15 +175,39 @@ def _stopping(material: Material, epochs: int) -> QuantileStopping | None:
     return QuantileStopping(material.prune, finished(material.curves, material.fold), epochs)
 
 
+def _network_problem(material: Material, drawn: ModelConfig) -> str:
+    """Say why the network of a trial cannot be built; empty where it can."""
+    try:
+        make_card(
+            Plan.read(material.preprocessed),
+            images=drawn.images,
+            structures=drawn.structures,
+            network=drawn.network,
+            config=drawn.training,
+        ).build()
+    except CrossfoldError as error:
+        return error.message
+    return ""
+
+
+def _copy_history(source: Path, target: Path, last_epoch: int) -> None:
+    """Copy training.csv up to an epoch, its numbers as they are written."""
+    table = pd.read_csv(source, dtype=str, keep_default_na=False)
+    kept = table[table["epoch"].astype(int) <= last_epoch]
+    kept.to_csv(target, index=False, lineterminator="\n")
+
+
 def _train(
     material: Material, drawn: ModelConfig, state_directory: Path, seen: _History, threads: int
-) -> tuple[Path, str | None]:
-    """Return the folder of a training and why it was given up, if it was; train where need be."""
+) -> Path:
+    """Return the folder of a training, which may have been given up; train where need be."""
     state_directory /= _identity(material, drawn)
     trained = state_directory / "trained"
     if (trained / "machine.json").is_file():
-        return trained, None
-    reason = train_fold(
+        if seen.read(trained / TRAINING) or seen.frame["epoch"].max() == drawn.training.epochs:
+            return trained
+        shutil.rmtree(trained)  # given up by a rule that is no more
+    train_fold(
         material.preprocessed,
         subjects=material.splits.subjects("train", material.fold),
         validation_subjects=material.splits.subjects("val", material.fold),
@@ -191,7 +226,7 @@ def _train(
     )
     # A trial is not extended; what is needed of it are its weights.
     shutil.rmtree(state_directory / "finished", ignore_errors=True)
-    return trained, reason
+    return trained
 
 
 def _identity(material: Material, drawn: ModelConfig) -> str:

@@ -16,7 +16,7 @@ from crossfold.paper.report.pictures import Picture
 from crossfold.paper.search.plots import draw_curves, draw_parameters, draw_trials
 from crossfold.paper.style import axis_label
 from crossfold.search.association import associations
-from crossfold.search.best import Row, best_trial, snippet, warning
+from crossfold.search.best import Row, best_trial, gain_text, snippet, warning
 from crossfold.search.table import COMPLETE, FAILED, STOPPED, parameters_of, value_text
 
 _UNSET = "the network's own"
@@ -149,7 +149,8 @@ def _headline(
         said += ". That is the model as it is: no trial was better."
     else:
         gained = best["mean"] - as_it_is["mean"]
-        said += f", {gained:.3f} more than the model as it is ({as_it_is['mean']:.3f})."
+        said += f", {gained:.3f} more than the model as it is ({as_it_is['mean']:.3f})"
+        said += f"; {gain}." if (gain := gain_text(best)) else "."
     stopped = int((trials["status"] == STOPPED).sum())
     return f"{said} Stopped early: {stopped}." if stopped else said
 

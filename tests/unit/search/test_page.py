@@ -20,6 +20,9 @@ TRIALS = pd.DataFrame(
         "round": [0, 0, 0, 0],
         "status": [COMPLETE, COMPLETE, STOPPED, FAILED],
         "mean": [0.5, 0.75, None, None],
+        "gain": [0, 0.25, None, None],
+        "gain_low": [None, 0.01, None, None],
+        "gain_high": [None, 0.49, None, None],
         "epochs": [4, 4, 2, 1],
         "seconds": [60.0, 60.0, 30.0, 0.0],
         "crops": [0.5, 0.7, 0.1, None],
@@ -38,7 +41,8 @@ def test_the_page_shows_all_trials_and_the_best_one(tmp_path: Path) -> None:
     write_page(tmp_path / "search.html", "Lab", SEARCH, TRIALS, CURVES, synthetic=True)
     page = (tmp_path / "search.html").read_text(encoding="utf-8")
     assert "Trial 1 is the best of 4: mean Dice 0.750 on validation subjects" in page
-    assert "0.250 more than the model as it is (0.500). Stopped early: 1." in page
+    assert "0.250 more than the model as it is (0.500); 95 % interval of the gain" in page
+    assert "over the same subjects: +0.010 to +0.490. Stopped early: 1." in page
     assert "4: 2 complete, 1 stopped, 1 failed" in page
     assert "synthetic data" in page
     assert "&lt;gelu&gt;" in page

@@ -40,8 +40,12 @@ def trial_folder(folder: Path, outcome: Outcome, dice: dict[str, list[float]] | 
     history = pd.DataFrame(curve, columns=["epoch", "phase", "metric", "value"])
     history.to_csv(folder / TRAINING, index=False)
     if dice:
-        rows = [(name, value) for name, values in dice.items() for value in values]
-        metrics = pd.DataFrame(rows, columns=["structure", "dice"])
+        rows = [
+            (f"{folder.name}-{i}", name, value)
+            for name, values in dice.items()
+            for i, value in enumerate(values)
+        ]
+        metrics = pd.DataFrame(rows, columns=["subject", "structure", "dice"])
         metrics.to_csv(folder / METRICS, index=False)
     return folder
 
@@ -93,6 +97,38 @@ def test_rounds_become_one_table(tmp_path: Path) -> None:
     assert [value_of(text) for text in trials["network.act"]] == ["relu", "gelu", "1"]
 
 
+def test_a_trial_is_compared_with_the_model_as_it_is_subject_by_subject(tmp_path: Path) -> None:
+    done = Outcome(COMPLETE, "", 4, 1.0)
+    folders = {
+        trial: {
+            fold: trial_folder(
+                tmp_path / f"{trial}/{fold}", done, {"left": [0.5 + g for g in gains]}
+            )
+            for fold, gains in enumerate(of_folds)
+        }
+        for trial, of_folds in enumerate([([0, 0.1], [0.2]), ([0.1, 0.1], [0.4])])
+    }
+    proposals = [Proposal(0, {}), Proposal(1, {})]
+    known = collect_round(
+        0,
+        proposals,
+        folders,
+        metric="dice",
+        structures=["left"],
+        as_it_is=[*folders[0].values()],
+    )
+    write_trials(tmp_path / "trials.csv", known.trials)
+    table = read_trials(tmp_path / "trials.csv")
+    assert table["gain"].tolist() == pytest.approx([0, 0.1])
+    # Gains of 0.1, 0 and 0.2: 0.1 and 4.303 standard errors of 0.1 / sqrt(3).
+    low, high = 0.1 - 0.2484, 0.1 + 0.2484
+    assert table.loc[1, ["gain_low", "gain_high"]].tolist() == pytest.approx([low, high], abs=1e-3)
+    assert table.loc[0, ["gain_low", "gain_high"]].isna().all()
+    assert "-0.148 to +0.348, which may be chance" in advice("Lab", table)
+    alone = collect_round(0, proposals, folders, metric="dice", structures=["left"]).trials
+    assert alone["gain"].isna().all()
+
+
 def test_curves_that_ended_are_those_that_trials_are_compared_with(tmp_path: Path) -> None:
     collected(tmp_path)
     curves = read_curves(tmp_path / "curves.csv")
@@ -108,6 +144,7 @@ def test_the_best_trial_becomes_a_model_of_its_own(tmp_path: Path) -> None:
     assert best["trial"] == 0
     assert snippet("Lab", trials).splitlines() == [
         "# Trial 0 of results/Lab/search.csv: 0.4500",
+        "# Compare it with Lab on the test set: statistics: {primary_split: test}",
         "models:",
         "  LabTuned:",
         "    base: Lab",

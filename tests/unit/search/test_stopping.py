@@ -65,3 +65,12 @@ def test_the_reason_says_the_numbers() -> None:
         "epoch 4: Dice on validation crops was at most 0.200, and 0.350 is quantile 0.5 of 4 "
         "finished trials"
     )
+
+
+def test_of_a_training_that_has_ended_the_first_epoch_at_which_it_would_have_stopped() -> None:
+    rule = QuantileStopping(PruneConfig(after=0.3), CURVES, epochs=12)
+    assert rule(history(0.1, 0.34, 0.9)) is None
+    epoch, reason = rule.first(history(0.1, 0.34, 0.9)) or (0, "")
+    assert epoch == 4
+    assert reason == rule(history(0.1, 0.34))
+    assert rule.first(history(0.1, 0.36, 0.9)) is None
