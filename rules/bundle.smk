@@ -26,10 +26,11 @@ rule write_bundle:
     params:
         model=section(
             *("description", "dataset", "images", "structures", "derived_structures"),
-            *("preprocessing", "network", "inference"),
+            *("preprocessing", "network", "inference", "metrics"),
             *("ensemble_aggregation", "postprocessing"),
         ),
         training=training_of,
+        confidence=CONFIG.statistics.confidence,
         epoch=epoch_of,
         synthetic=lambda wildcards: CONFIG.datasets[model_of(wildcards).dataset].synthetic,
         # All of it is copied into the bundle.

@@ -29,4 +29,5 @@ with job(snakemake):
         model=planned(ModelConfig(**params.model, training=params.training), given.plan),
         epoch=params.epoch,
         synthetic=params.synthetic,
+        confidence=params.confidence,
     )

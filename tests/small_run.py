@@ -32,18 +32,18 @@ AFFINE = np.array([[0, 2.0, 0, -10], [-1.5, 0, 0, 30], [0, 0, -3.0, 7], [0, 0, 0
 SHAPE = (14, 12, 9)
 SUMMARY = pd.DataFrame(
     {
-        "split": ["val", "test"],
-        "fold": ["pooled", "ensemble"],
+        "split": ["val", "val", "test"],
+        "fold": ["pooled", "pooled", "ensemble"],
         "structure": "left",
-        "metric": ["dice", "hd95_mm"],
-        "unit": ["1", "mm"],
-        "n": [12, 1],
-        "n_missed": [0, 1],
-        "mean": [0.8123, np.nan],
-        "median": [0.8, np.inf],
-        "ci_statistic": ["mean", "median"],
-        "ci_low": [0.75, np.nan],
-        "ci_high": [0.87, np.nan],
+        "metric": ["dice", "nsd", "hd95_mm"],
+        "unit": ["1", "1", "mm"],
+        "n": [12, 12, 1],
+        "n_missed": [0, 0, 1],
+        "mean": [0.8123, 0.9, np.nan],
+        "median": [0.8, 0.9, np.inf],
+        "ci_statistic": ["mean", "mean", "median"],
+        "ci_low": [0.75, 0.85, np.nan],
+        "ci_high": [0.87, 0.95, np.nan],
     }
 )
 

@@ -37,8 +37,14 @@ def model_card(bundle: Bundle, card: NetworkCard, *, synthetic: bool) -> str:
     )
     environment.filters["by"] = _by
     template = environment.get_template("card.md")
-    performance = list(_performance(bundle.metrics))
-    return template.render(bundle=bundle, card=card, performance=performance, synthetic=synthetic)
+    return template.render(
+        bundle=bundle,
+        card=card,
+        performance=list(_performance(bundle.metrics)),
+        tolerances=_tolerances(bundle.metrics),
+        confidence=next((row["confidence"] for row in bundle.metrics if row["confidence"]), None),
+        synthetic=synthetic,
+    )
 
 
 def _performance(metrics: list[dict[str, Any]]) -> Iterable[list[str]]:
@@ -53,6 +59,14 @@ def _performance(metrics: list[dict[str, Any]]) -> Iterable[list[str]]:
         counts = [str(first["n"]), str(first["n_missed"])]
         cells = [_estimate(rows[metric]) if metric in rows else "–" for metric in _METRICS]
         yield [structure, _SPLITS[split], *counts, *cells]
+
+
+def _tolerances(metrics: list[dict[str, Any]]) -> str:
+    """Return the tolerances of the NSD: one, or those of all structures."""
+    found = {row["structure"]: row["tolerance_mm"] for row in metrics if row["metric"] == "nsd"}
+    if len({*found.values()}) == 1:
+        return f"{next(iter(found.values())):g} mm"
+    return ", ".join(f"{name} {tolerance_mm:g} mm" for name, tolerance_mm in found.items())
 
 
 def _estimate(row: dict[str, Any]) -> str:

@@ -87,6 +87,7 @@ def write_bundle(
     model: ModelConfig,
     epoch: int,
     synthetic: bool = False,
+    confidence: float = 0.95,
 ) -> None:
     """Write a bundle; its folder appears whole or not at all.
 
@@ -104,6 +105,8 @@ def write_bundle(
         Of the checkpoints.
     synthetic
         Whether the images are computed.
+    confidence
+        Level of the intervals in the summary.
 
     Raises
     ------
@@ -112,7 +115,7 @@ def write_bundle(
     """
     members = {fold: load_checkpoint(file) for fold, file in sources.checkpoints.items()}
     card = next(iter(members.values()))[1]
-    bundle = _describe(path, sources, run=run, model=model, epoch=epoch)
+    bundle = _describe(path, sources, run=run, model=model, epoch=epoch, confidence=confidence)
     with atomic_directory(path) as folder:
         for name in ("configs", "models", "docs", "scripts"):
             (folder / name).mkdir()
@@ -129,7 +132,13 @@ def write_bundle(
 
 
 def _describe(
-    path: Path, sources: BundleSources, *, run: str, model: ModelConfig, epoch: int
+    path: Path,
+    sources: BundleSources,
+    *,
+    run: str,
+    model: ModelConfig,
+    epoch: int,
+    confidence: float,
 ) -> Bundle:
     splits = Splits.read(sources.splits)
     training_subjects = sorted({*splits.subjects("train", 0), *splits.subjects("val", 0)})
@@ -173,16 +182,21 @@ def _describe(
         },
         network=model.network.model_dump(mode="json", by_alias=True),
         training=model.training.model_dump(mode="json", by_alias=True, exclude={*PLACE}),
-        metrics=_metrics(sources.summary),
+        metrics=_metrics(sources.summary, model, confidence),
     )
 
 
-def _metrics(summary: Path) -> list[dict[str, Any]]:
+def _metrics(summary: Path, model: ModelConfig, confidence: float) -> list[dict[str, Any]]:
     """Return the rows of the summary that the ensemble is judged by, as JSON can hold them."""
     table = pd.read_csv(summary, dtype={"fold": str})
     chosen = table["fold"].isin(["pooled", "ensemble"]) & table["metric"].isin(METRICS)
     rows = table.loc[chosen, list(METRIC_COLUMNS)].to_dict("records")
-    return [{str(key): _plain(value) for key, value in row.items()} for row in rows]
+    found = [{str(key): _plain(value) for key, value in row.items()} for row in rows]
+    for row in found:
+        row["confidence"] = None if row["ci_low"] is None else confidence
+        if row["metric"] == "nsd":
+            row["tolerance_mm"] = model.metrics.tolerance_of(row["structure"])
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -45,23 +46,28 @@ def draw_overlay(
     # A sparse sample: percentiles of all voxels would take longer than the prediction.
     step = max(1, round((shown.array.size / 1e6) ** (1 / 3)))
     black, white = np.percentile(shown.array[::step, ::step, ::step], _PERCENTILES)
-    slices = {
-        name: (_view(shown.array, axis, place), _view(labels, axis, place), _size_mm(shown, axis))
+    slices = [
+        _Slice(
+            f"{name} {place + 1} / {labels.shape[axis]}",
+            "A" if name == "sagittal" else "R",
+            _view(shown.array, axis, place),
+            _view(labels, axis, place),
+            *_size_mm(shown, axis),
+        )
         for (name, axis), place in reversed(list(zip(AXES.items(), places, strict=True)))
-    }
-    widths = [wide_mm / high_mm for _, _, (wide_mm, high_mm) in slices.values()]
+    ]
+    widths = [shown_slice.wide_mm / shown_slice.high_mm for shown_slice in slices]
     rows = -(-len(structures) // _MOST_COLUMNS)
     high = min(_HEIGHT_INCH, _WIDEST_INCH / sum(widths))
     height = high + _LEGEND_INCH * (rows + 1)
     figure = Figure(figsize=(high * sum(widths), height), dpi=_DPI, facecolor="black")
     FigureCanvasAgg(figure)
     left, top = 0.0, 1 - _LEGEND_INCH / height
-    for (name, (pixels, outlined, size_mm)), width in zip(slices.items(), widths, strict=True):
+    for shown_slice, width in zip(slices, widths, strict=True):
         share = high / height
         axes = figure.add_axes((left / sum(widths), top - share, width / sum(widths), share))
         left += width
-        _draw(axes, pixels, outlined, size_mm, (black, max(white, black + 1e-6)))
-        axes.set_title(name, color="white", fontsize=8, pad=3)
+        _draw(axes, shown_slice, (black, max(white, black + 1e-6)))
     handles = [
         Line2D([], [], color=_colour(value), label=structure)
         for value, structure in enumerate(structures)
@@ -69,7 +75,7 @@ def draw_overlay(
     figure.legend(
         handles=handles,
         loc="lower center",
-        ncols=min(len(structures), _MOST_COLUMNS),
+        ncols=-(-len(structures) // rows),
         fontsize=8,
         frameon=False,
         labelcolor="white",
@@ -78,17 +84,22 @@ def draw_overlay(
         figure.savefig(temporary, format="png", facecolor="black")
 
 
-def _draw(
-    axes: Axes,
-    pixels: NDArray,
-    outlined: NDArray,
-    size_mm: tuple[float, float],
-    shades: tuple[float, float],
-) -> None:
-    wide_mm, high_mm = size_mm
-    extent = (0, wide_mm, high_mm, 0)
+@dataclass(frozen=True)
+class _Slice:
+    """What is shown of a plane: its title, which side of the patient is at the left, and pixels."""
+
+    title: str
+    left: str
+    pixels: NDArray
+    labels: NDArray[np.uint8]
+    wide_mm: float
+    high_mm: float
+
+
+def _draw(axes: Axes, shown: _Slice, shades: tuple[float, float]) -> None:
+    extent = (0, shown.wide_mm, shown.high_mm, 0)
     axes.imshow(
-        pixels,
+        shown.pixels,
         cmap="gray",
         vmin=shades[0],
         vmax=shades[1],
@@ -96,14 +107,19 @@ def _draw(
         interpolation="bilinear",
         aspect="auto",
     )
-    rows, columns = outlined.shape
-    x = (np.arange(columns) + 0.5) * wide_mm / columns
-    y = (np.arange(rows) + 0.5) * high_mm / rows
-    for value in np.unique(outlined[outlined > 0]):
-        if min(rows, columns) > 1:
-            axes.contour(
-                x, y, outlined == value, levels=[0.5], colors=[_colour(value - 1)], linewidths=1.0
-            )
+    # Around the slice there is nothing, so that contours close where the image ends.
+    outlined = np.pad(shown.labels, 1)
+    rows, columns = shown.labels.shape
+    x = (np.arange(columns + 2) - 0.5) * shown.wide_mm / columns
+    y = (np.arange(rows + 2) - 0.5) * shown.high_mm / rows
+    for value in np.unique(shown.labels[shown.labels > 0]):
+        axes.contour(
+            x, y, outlined == value, levels=[0.5], colors=[_colour(value - 1)], linewidths=1.0
+        )
+    axes.set_xlim(extent[:2])
+    axes.set_ylim(extent[2:])
+    axes.set_title(shown.title, color="white", fontsize=8, pad=3)
+    axes.text(0.02, 0.5, shown.left, color="white", fontsize=8, transform=axes.transAxes)
     axes.set_axis_off()
 
 
