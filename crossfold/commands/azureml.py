@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crossfold import paths
 from crossfold.commands.local import label_of
-from crossfold.errors import CrossfoldError
+from crossfold.registry.workspace import Connection
 
-PLUGIN = "snakemake_executor_plugin_azureml"
-"""Imported by name at run time: Crossfold runs without Azure."""
-
-_PROFILE = "profile.yaml"
 _TABLE = Path(paths.TRAINING).name
 
 
@@ -56,11 +50,9 @@ class Workspace:
     """
 
     def __init__(self, profile: Path, sdk: str = "") -> None:
-        self._listing, self._monitor = (_module(name) for name in ("runs", "monitor"))
-        file = profile / _PROFILE
-        with self._readable():
-            self._settings = self._listing.read_settings(file if file.is_file() else None, sdk=sdk)
-            self._client = self._listing.open_client(self._settings)
+        otherwise = "add --local for the runs of this folder"
+        self._connection = Connection(profile, sdk, otherwise=otherwise)
+        self._listing, self._monitor = map(self._connection.module, ("runs", "monitor"))
 
     def runs(self, choice: Choice) -> list[Any]:
         """The runs, as the plugin's `Run`; all of them where no status is chosen.
@@ -70,9 +62,9 @@ class Workspace:
         CrossfoldError
             If there is no such run or status, or the service refuses.
         """
-        with self._readable():
+        with self._connection.readable():
             return self._listing.list_runs(
-                self._client,
+                self._connection.client,
                 experiment=choice.experiment,
                 run_ids=choice.run_ids,
                 status=choice.status or self._listing.STATES,
@@ -93,18 +85,18 @@ class Workspace:
         CrossfoldError
             As `runs`.
         """
-        with self._readable():
+        with self._connection.readable():
             jobs = self._listing.choose_jobs(
-                self._client,
+                self._connection.client,
                 experiment=choice.experiment,
                 run_ids=choice.run_ids,
                 status=choice.status or self._listing.WORTH_WATCHING,
             )
             files = self._monitor.sync_events(
-                self._client,
+                self._connection.client,
                 jobs,
                 folder,
-                settings=self._settings,
+                settings=self._connection.settings,
                 patterns=(self._monitor.EVENT_FILES, _TABLE),
             )
         tables: dict[str, Path] = {}
@@ -114,20 +106,3 @@ class Workspace:
                 # What a run has brought back comes first, and replaces what it wrote on the way.
                 tables.setdefault(f"{label_of(Path(*path))}/{job}", file)
         return [job.name for job in jobs], tables
-
-    @contextlib.contextmanager
-    def _readable(self) -> Iterator[None]:
-        try:
-            yield
-        except self._listing.WorkflowError as error:
-            raise CrossfoldError(str(error)) from error
-
-
-def _module(name: str) -> Any:
-    try:
-        return importlib.import_module(f"{PLUGIN}.{name}")
-    except ModuleNotFoundError as error:
-        raise CrossfoldError(
-            f"Azure Machine Learning needs the package {error.name}, which is not installed",
-            remedy="run `make setup-azureml`, or add --local for the runs of this folder",
-        ) from error

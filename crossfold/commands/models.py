@@ -108,6 +108,8 @@ def _list(parsed: Namespace) -> int:
         print(table_text(_HEADER, sorted(rows, key=lambda row: (row[0], int(row[1]), row[-1]))))
     else:
         print(f"There are no models in {' and '.join(places)}. Register one: crossfold models add")
+    for copy, first in (pair for models in places.values() for pair in models.copies):
+        print(f"{copy.id} is {first.id} once more: two registered it at the same moment")
     for one in damaged:
         print(f"{one.id} is damaged: {one.reason}")
     return int(bool(damaged))
@@ -126,13 +128,16 @@ def _show(parsed: Namespace) -> int:
     found = _registry(parsed).find(Reference.parse(parsed.what))
     print(f"{found.id}{', the current version' if found.current else ''}\n")
     print(textwrap.fill(found.description, _WIDTH), end="\n\n")
-    about = {"registered": found.registered, "in": found.where, "digest": found.digest}
+    about = {"registered": found.registered, "marked": found.marked or "never"}
+    about |= {"in": found.where, "digest": found.digest}
     for key, value in (about | dict(sorted(found.tags.items()))).items():
         print(f"{key:<12}{value}")
-    path = found.path or _here(_folder(parsed), found)
-    if path is None:
+    pulled = found if found.path else _folder(parsed).pulled(found)
+    if pulled is None:
         print(f"\nIts files are not here. Bring them: crossfold models pull {found.id}")
         return 0
+    path = pulled.path
+    assert path is not None
     bundle = BundleFiles.read(path)
     problems = list(bundle.problems())
     size_mb = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6
@@ -146,14 +151,6 @@ def _show(parsed: Namespace) -> int:
     chosen = " ".join(given) if len(given) > 1 else f"--image {images[0]}.nii.gz"
     print(f"\nPredict with it:\n    crossfold predict --model {found.id} {chosen}")
     return 0
-
-
-def _here(folder: FolderRegistry, wanted: Registered) -> Path | None:
-    """Return where a version of AzureML lies in the registry folder, if it was pulled."""
-    for one in folder.models(wanted.name).registered:
-        if (one.id, one.digest) == (wanted.id, wanted.digest):
-            return one.path
-    return None
 
 
 def _use(parsed: Namespace) -> None:

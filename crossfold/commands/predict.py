@@ -110,7 +110,12 @@ def _predict(parsed: argparse.Namespace) -> int:
                 f"--accept {check}: there is no such check that can be accepted",
                 remedy=nearest(check, ACCEPTABLE),
             )
-    located = locate(parsed.model, registry=parsed.registry, configfiles=parsed.configfile)
+    located = locate(
+        parsed.model,
+        registry=parsed.registry,
+        configfiles=parsed.configfile,
+        profile=parsed.profile,
+    )
     bundle, version = Bundle.read(located.path), located.registered
     registered = {"name": version.name, "version": version.version} if version else None
     mask = bundle.preprocessing.mask

@@ -17,19 +17,13 @@ from pydantic import (
     Tag,
 )
 
-from crossfold.config.base import Section, importable, nearest
+from crossfold.config.base import Section, importable, nearest, rising
 
 Axis = Literal["x", "y", "z"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PerAxis = tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat]
 Pairs = tuple[tuple[str, str], ...]
 Spread = Literal["normal", "uniform"]
-
-
-def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
-    if bounds[0] > bounds[1]:
-        raise ValueError(f"{bounds[0]:g} is above {bounds[1]:g}; write the smaller number first")
-    return bounds
 
 
 class AugmentationConfig(Section):
@@ -193,7 +187,7 @@ class Blur(Section):
     """Beyond the crop, its border is repeated."""
     probability: Fraction = 0.2
     """Share of the crops."""
-    sigma_voxels: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)] = (0.5, 1)
+    sigma_voxels: Annotated[tuple[PositiveFloat, PositiveFloat], rising(strictly=False)] = (0.5, 1)
     """Range from which the standard deviation is drawn for each axis."""
     axes: tuple[Axis, ...] = ("x", "y", "z")
     """Axes along which to smooth."""
@@ -211,7 +205,7 @@ class LowResolution(Section):
             Annotated[float, Field(gt=0, le=1)],
             Annotated[float, Field(gt=0, le=1)],
         ],
-        AfterValidator(_rising),
+        rising(strictly=False),
     ] = (0.5, 1)
     """Range from which the share of the voxels per axis is drawn."""
     axes: tuple[Axis, ...] = ("x", "y", "z")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
 
@@ -44,6 +45,27 @@ def importable(path: str) -> str:
     if not all(part.isidentifier() for part in path.split(".")) or "." not in path:
         raise ValueError("has to be an import path such as monai.networks.nets.DynUNet")
     return path
+
+
+def rising(*, strictly: bool = True) -> AfterValidator:
+    """Return a validator of numbers that have to rise, such as the two ends of a range.
+
+    Parameters
+    ----------
+    strictly
+        Whether a number that is repeated is refused as well.
+    """
+
+    def check(numbers: tuple[float, ...]) -> tuple[float, ...]:
+        if any(x > y or (strictly and x == y) for x, y in pairwise(numbers)):
+            found = ", ".join(f"{number:g}" for number in numbers)
+            rule, once = (
+                ("have to rise", ", each once") if strictly else ("have to be in order", "")
+            )
+            raise ValueError(f"{rule}, not {found}; write them from small to large{once}")
+        return numbers
+
+    return AfterValidator(check)
 
 
 class Section(BaseModel):

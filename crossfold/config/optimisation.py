@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Annotated, Literal
 
 from pydantic import (
-    AfterValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -15,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from crossfold.config.base import Section
+from crossfold.config.base import Section, rising
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Unit = Literal["epoch", "step"]
@@ -128,13 +126,7 @@ class Steps(Section):
     """Lowest learning rate."""
 
 
-def _rising(epochs: tuple[int, ...]) -> tuple[int, ...]:
-    if any(second <= first for first, second in itertools.pairwise(epochs)):
-        raise ValueError(f"have to rise, not {', '.join(map(str, epochs))}")
-    return epochs
-
-
-RisingEpochs = Annotated[tuple[PositiveInt, ...], AfterValidator(_rising)]
+RisingEpochs = Annotated[tuple[PositiveInt, ...], rising()]
 
 
 class MultiStep(Section):

@@ -4,25 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
-from crossfold.config.base import Section
+from crossfold.config.base import Section, rising
 
-Percentiles = tuple[
-    Annotated[float, Field(ge=0, le=100)],
-    Annotated[float, Field(ge=0, le=100)],
-]
-
-
-def _rising(values: tuple[float, float]) -> tuple[float, float]:
-    if values[0] >= values[1]:
-        raise ValueError(
-            f"the first value has to be below the second, not {values[0]:g}, {values[1]:g}"
-        )
-    return values
-
-
-OutputRange = Annotated[tuple[float, float], AfterValidator(_rising)]
+Percentile = Annotated[float, Field(ge=0, le=100)]
+Percentiles = Annotated[tuple[Percentile, Percentile], rising()]
+OutputRange = Annotated[tuple[float, float], rising()]
 
 
 class Unchanged(Section):
@@ -64,12 +52,6 @@ class PercentileRange(Section):
     output_range: OutputRange = (0.0, 1.0)
     """What the range is mapped to; what lies outside of an image is 0 whatever the range."""
 
-    @model_validator(mode="after")
-    def _ordered(self) -> PercentileRange:
-        if self.percentiles[0] >= self.percentiles[1]:
-            raise ValueError("the first percentile has to be below the second")
-        return self
-
 
 class MriWindow(Section):
     """Map the bulk of the tissue, told from air by Otsu's threshold, to a range and clip."""
@@ -91,7 +73,7 @@ class TrimmedRange(Section):
     method: Literal["trimmed"]
     """InnerEye's TrimmedNorm: median ± a multiple of a robust deviation of what trimming leaves;
     outside of `preprocessing.mask` everything is the lower end of the range."""
-    percentiles: Annotated[Percentiles, AfterValidator(_rising)] = (1.0, 99.0)
+    percentiles: Percentiles = (1.0, 99.0)
     """Percentiles of the voxels in the mask between which, both excluded, voxels are kept."""
     sharpen: PositiveFloat = 0.9
     """Half width of the range in robust standard deviations (interquartile range / 1.349)."""

@@ -67,6 +67,7 @@ def read_channels(subject: Subject) -> Channels:
     for channel, source in subject.channels.items():
         if source.is_series:
             found = dicom.read_series(source.path)
+            found.require_references()
             images[channel], series = _as_stored(found.image), series or found
         else:
             images[channel] = read_image(source.path, source.volume)

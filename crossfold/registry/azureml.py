@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +14,12 @@ from crossfold.registry.bundles import BundleFiles
 from crossfold.registry.facts import Facts
 from crossfold.registry.folder import BUNDLE, FolderRegistry
 from crossfold.registry.registered import Models, Reference, Registered, now, require_number
-
-PLUGIN = "snakemake_executor_plugin_azureml"
-"""Imported by name at run time: Crossfold runs without Azure."""
-
-PROFILE = Path("azureml")
-"""Folder of the Snakemake profile whose settings name the workspace."""
+from crossfold.registry.workspace import PROFILE, Connection
 
 _DIGEST = "digest"
 # Tags of one version are changed at once, those of two are not: the last one marked is meant.
 _MARKED = "current_since"
 _ATTEMPTS = 5
-
-
-class NoWorkspaceError(CrossfoldError):
-    """There is no plugin, or nothing says which workspace is meant."""
 
 
 class AzureRegistry:
@@ -52,21 +41,12 @@ class AzureRegistry:
     """
 
     def __init__(self, profile: Path = PROFILE, sdk: str = "") -> None:
-        runs, workspace = _module("runs"), _module("workspace")
-        self._refusal = runs.WorkflowError
-        file = profile / "profile.yaml"
-        with self._readable():
-            try:
-                settings = runs.read_settings(file if file.is_file() else None, sdk=sdk)
-                names = {
-                    name: getattr(settings, name)
-                    for name in ("subscription_id", "resource_group", "workspace_name")
-                }
-                self.shown = f"AzureML {workspace.find_workspace(**names).workspace_name}"
-                self._client = runs.open_client(settings)
-            except workspace.NoWorkspaceError as error:
-                remedy = "do that, or set `registry: {kind: folder}`"
-                raise NoWorkspaceError(str(error), remedy=remedy) from error
+        self._connection = Connection(profile, sdk, otherwise="set `registry: {kind: folder}`")
+        self._client, self._readable = self._connection.client, self._connection.readable
+        names = ("subscription_id", "resource_group", "workspace_name")
+        settings = {name: getattr(self._connection.settings, name) for name in names}
+        workspace = self._connection.module("workspace").find_workspace(**settings)
+        self.shown = f"AzureML {workspace.workspace_name}"
 
     def register(self, bundle: BundleFiles, facts: Facts) -> Registered:
         """Upload a bundle as the next version, unless it is there already.
@@ -90,7 +70,7 @@ class AzureRegistry:
                         facts.name, copy, tags=tags, description=facts.description
                     )
                     break
-                except self._refusal:
+                except self._connection.refusal:
                     # Two who register at the same moment are given the same number, and one of
                     # them is refused.
                     newest, there = there.newest, self.models(facts.name)
@@ -122,12 +102,8 @@ class AzureRegistry:
         """
         with self._readable():
             found = [model for model in self._client.list_models(name) if _DIGEST in model.tags]
-        marks = sorted(
-            (model.tags[_MARKED], model.name, model.version)
-            for model in found
-            if _MARKED in model.tags
-        )
-        current = {name: version for _, name, version in marks}
+        marks = sorted((model.tags.get(_MARKED, ""), model.name, model.version) for model in found)
+        current = {name: version for since, name, version in marks if since}
         registered = [self._registered(model, current) for model in found]
         return Models(sorted(registered, key=lambda one: (one.name, one.version)), (), current)
 
@@ -149,10 +125,15 @@ class AzureRegistry:
         CrossfoldError
             If it is not there, or the workspace refuses.
         """
-        found = self.find(require_number(reference))
+        there = self.models(require_number(reference).name)
+        found = there.find(reference, self.shown)
+        since = datetime.now(UTC)
+        if before := max(one.marked for one in there.registered):
+            # Clocks differ: what was marked last has to bear the latest time.
+            since = max(since, datetime.fromisoformat(before) + timedelta(microseconds=1))
         with self._readable():
-            self._client.tag_model(found.id, {_MARKED: datetime.now(UTC).isoformat()})
-        return replace(found, current=True)
+            self._client.tag_model(found.id, {_MARKED: since.isoformat()})
+        return replace(found, current=True, marked=since.isoformat())
 
     def pull(self, reference: Reference, folder: FolderRegistry) -> Registered:
         """Bring a version to a folder, where it has the same number.
@@ -186,25 +167,9 @@ class AzureRegistry:
             kind="azureml",
             where=self.shown,
             current=current.get(model.name) == model.version,
+            marked=model.tags.get(_MARKED, ""),
         )
-
-    @contextlib.contextmanager
-    def _readable(self) -> Iterator[None]:
-        try:
-            yield
-        except self._refusal as error:
-            raise CrossfoldError(str(error)) from error
 
 
 def _same(there: Models, digest: str) -> Registered | None:
     return next((one for one in there.registered if one.digest == digest), None)
-
-
-def _module(name: str) -> Any:
-    try:
-        return importlib.import_module(f"{PLUGIN}.{name}")
-    except ModuleNotFoundError as error:
-        raise NoWorkspaceError(
-            f"Azure Machine Learning needs the package {error.name}, which is not installed",
-            remedy="run `make setup-azureml`, or set `registry: {kind: folder}`",
-        ) from error

@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 
 from crossfold.errors import CrossfoldError
 from crossfold.registry.bundles import BundleFiles
+from crossfold.registry.registered import NAME
 
 # Of the ensemble on test subjects, and of each fold on its own, as the bundle has them.
 _SPLITS = {"test": "Test", "val": "Validation (out of fold)"}
@@ -29,11 +30,23 @@ class Facts:
         Epoch, folds, and Dice of every structure with its confidence interval.
     tags
         Run, epoch, commit, digest of the dataset's images, and mean Dice over structures.
+
+    Raises
+    ------
+    CrossfoldError
+        If a reference could not name such a model.
     """
 
     name: str
     description: str
     tags: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise CrossfoldError(
+                f"`{self.name}` cannot be the name of a model",
+                remedy="start with a letter; use letters, digits, `_` and `-`",
+            )
 
     @classmethod
     def of(cls, bundle: BundleFiles) -> Facts:

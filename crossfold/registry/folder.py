@@ -2,7 +2,7 @@
 
     registry/Prostate/3/model/              the bundle, as it was registered
     registry/Prostate/3/registration.json   what is said about it
-    registry/Prostate/current.json          which version is marked
+    registry/Prostate/current.json          which version is marked, and when each last was
     registry/index.json                     all of it at a glance, and what has ever been there
 
 A version appears whole, by a single renaming, and is never changed again. Nobody holds a lock, so
@@ -14,12 +14,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from crossfold.registry.bundles import BundleFiles
 from crossfold.registry.facts import Facts
 from crossfold.registry.registered import (
     FORMAT,
-    NAME,
     Damaged,
     Models,
     Reference,
@@ -36,6 +36,8 @@ from crossfold.registry.registered import (
     now,
     require_number,
 )
+
+logger = logging.getLogger(__name__)
 
 INDEX = "index.json"
 REGISTRATION = "registration.json"
@@ -89,11 +91,6 @@ class FolderRegistry:
             If the bundle is not whole, the folder cannot be written, or another bundle has that
             number.
         """
-        if not NAME.fullmatch(facts.name):
-            raise CrossfoldError(
-                f"`{facts.name}` cannot be the name of a model",
-                remedy="start with a letter; use letters, digits, `_` and `-`",
-            )
         folder = self.path / facts.name
         known = self._same(self.models(facts.name), bundle.digest, version)
         if known is None:
@@ -122,12 +119,20 @@ class FolderRegistry:
             for one in index
             if name in ("", one.name) and not self._folder(one.name, one.version).is_dir()
         ]
-        names = {*(one.name for one in found), *(one.name for one in damaged)}
-        marks = {one: self._marked(one) for one in names}
+        marks = {}
+        for one in {*(one.name for one in found), *(one.name for one in damaged)}:
+            try:
+                marks[one] = self._marks(one)
+            except CrossfoldError as error:
+                if one == name:
+                    raise
+                # Of all models, only this one cannot be said everything about.
+                logger.warning("%s", error)
+                marks[one] = _Mark()
         return Models(
-            [replace(one, current=marks[one.name] == one.version) for one in found],
+            [marks[one.name].on(one) for one in found],
             damaged,
-            {one: number for one, number in marks.items() if number},
+            {one: mark.version for one, mark in marks.items() if mark.version},
         )
 
     def find(self, reference: Reference) -> Registered:
@@ -152,9 +157,20 @@ class FolderRegistry:
         folder = self._folder(reference.name, reference.version)
         found = self._read(folder) if folder.is_dir() else self.find(reference)
         with _writing(self.path):
-            _write(self.path / found.name / _MARK, {"version": found.version, "since": now()})
+            before: Mapping[str, str] = {}
+            with contextlib.suppress(CrossfoldError):  # damaged: this is how it is mended
+                before = self._marks(found.name).marked
+            mark = _Mark(found.version, {**before, str(found.version): now()})
+            _write(self.path / found.name / _MARK, asdict(mark))
             self._write_index()
-        return replace(found, current=True)
+        return mark.on(found)
+
+    def pulled(self, wanted: Registered) -> Registered | None:
+        """Return a version of another registry as it was brought here, or None."""
+        for one in self.models(wanted.name).registered:
+            if (one.id, one.digest) == (wanted.id, wanted.digest):
+                return one
+        return None
 
     def _settle(
         self, part: Path, bundle: BundleFiles, facts: Facts, version: int | None
@@ -178,6 +194,12 @@ class FolderRegistry:
             _write(part / REGISTRATION, registered.to_json())
             try:
                 part.rename(part.with_name(str(registered.version)))
+            except NotADirectoryError as error:
+                raise CrossfoldError(
+                    f"{part.with_name(str(registered.version))}: is a file, where version "
+                    f"{registered.version} would be",
+                    remedy="remove it",
+                ) from error
             except OSError as error:
                 if error.errno not in _TAKEN or time.monotonic() > until:
                     raise
@@ -206,7 +228,8 @@ class FolderRegistry:
                 raise CrossfoldError(
                     f"{known.id} in {self.shown} is another bundle ({known.digest[:12]}, not "
                     f"{digest[:12]}), and versions are never overwritten",
-                    remedy="use another folder: --registry FOLDER",
+                    remedy="bring it to another folder: crossfold models pull "
+                    f"{known.id} --registry FOLDER",
                 )
         return None
 
@@ -241,13 +264,13 @@ class FolderRegistry:
             raise _unreadable(folder / BUNDLE, "not the bundle that was registered")
         return registered
 
-    def _marked(self, name: str) -> int | None:
+    def _marks(self, name: str) -> _Mark:
         file = self.path / name / _MARK
         try:
-            return int(json.loads(file.read_text(encoding="utf-8"))["version"])
+            return _Mark(**json.loads(file.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return _Mark()
+        except (OSError, ValueError, TypeError) as error:
             raise CrossfoldError(
                 f"{file}: not readable ({error})",
                 remedy=f"mark a version again: crossfold models use {name}:<number>",
@@ -284,6 +307,19 @@ class FolderRegistry:
                 else {key: getattr(one, key) for key in ("digest", "registered", "description")}
             )
         return {"format": FORMAT, "models": dict(sorted(models.items()))}
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """Which version of a model is marked, and when each that ever was last was."""
+
+    version: int | None = None
+    marked: Mapping[str, str] = field(default_factory=dict)
+
+    def on(self, one: Registered) -> Registered:
+        """Return a version with its mark."""
+        marked = self.marked.get(str(one.version), "")
+        return replace(one, current=one.version == self.version, marked=marked)
 
 
 @contextlib.contextmanager

@@ -12,9 +12,12 @@ from pydantic import ValidationError
 from crossfold.config.registry import RegistryConfig
 from crossfold.config.shown import merge_files
 from crossfold.errors import CrossfoldError
+from crossfold.registry.azureml import AzureRegistry
 from crossfold.registry.bundles import HASHES
 from crossfold.registry.folder import FolderRegistry
 from crossfold.registry.registered import Reference, Registered
+from crossfold.registry.registering import Registry, open_registry
+from crossfold.registry.workspace import PROFILE
 
 CONFIG = "config.yaml"
 
@@ -41,8 +44,9 @@ def locate(
     *,
     registry: Path | None = None,
     configfiles: Sequence[Path] = (),
+    profile: Path = PROFILE,
 ) -> Located:
-    """Find a bundle.
+    """Find a bundle; what is only in AzureML is brought to the registry folder.
 
     Parameters
     ----------
@@ -52,14 +56,16 @@ def locate(
     root
         The checkout, whose config.yaml says where the registry is.
     registry
-        Another registry folder.
+        A folder that is looked in instead.
     configfiles
         Files that are laid over its config.yaml.
+    profile
+        Snakemake profile that names the workspace, in the checkout.
 
     Raises
     ------
     CrossfoldError
-        If there is no such folder, or no such version.
+        If there is no such folder, or no such version, or the workspace does not answer.
     """
     folder = root / reference
     if reference in (".", "..") or "/" in reference or os.sep in reference:
@@ -69,22 +75,33 @@ def locate(
                 remedy="name the folder of one, such as results/Prostate/model",
             )
         return Located(folder)
+    meant: Registry
     if registry is None:
         section = read_section(root, configfiles)
-        registries = FolderRegistry(section.folder(root), section.path)
+        here = FolderRegistry(section.folder(root), section.path)
+        meant = open_registry(section, root, profile=root / profile)
     else:
-        registries = FolderRegistry(registry)
+        meant = here = FolderRegistry(registry)
     try:
-        found = registries.find(Reference.parse(reference))
+        found = meant.find(Reference.parse(reference))
     except CrossfoldError as error:
         if (folder / HASHES).is_file():
             return Located(folder)
-        raise CrossfoldError(
-            error.message,
-            remedy=f"{error.remedy}; from AzureML, bring it: crossfold models pull {reference}",
-        ) from None
+        raise _with_folder(error, reference, here) from None
+    if isinstance(meant, AzureRegistry):
+        found = here.pulled(found) or meant.pull(Reference(found.name, found.version), here)
     assert found.path is not None
     return Located(found.path, found)
+
+
+def _with_folder(error: CrossfoldError, reference: str, here: FolderRegistry) -> CrossfoldError:
+    """Add to an error what the folder has, for a workspace that lacks it or does not answer."""
+    try:
+        path = here.find(Reference.parse(reference)).path
+    except CrossfoldError:
+        return error
+    remedy = f"or take that of the registry folder: {path}"
+    return CrossfoldError(error.message, remedy=f"{error.remedy}; {remedy}".lstrip("; "))
 
 
 def read_section(root: Path = Path(), configfiles: Sequence[Path] = ()) -> RegistryConfig:

@@ -42,6 +42,8 @@ class Registered:
         The bundle on this machine; None where it is only in AzureML.
     current
         Whether it is marked as the current version.
+    marked
+        When it was last marked as that, in UTC; empty if it never was.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Registered:
     where: str = ""
     path: Path | None = None
     current: bool = False
+    marked: str = ""
 
     @property
     def id(self) -> str:
@@ -106,6 +109,13 @@ class Models:
     def newest(self) -> int:
         """The highest number that was ever given; 0 if none was."""
         return max((one.version for one in self.all), default=0)
+
+    @property
+    def copies(self) -> list[tuple[Registered, Registered]]:
+        """Versions that are the same bundle as an earlier one, each with that one."""
+        first: dict[tuple[str, str], Registered] = {}
+        pairs = [(one, first.setdefault((one.name, one.digest), one)) for one in self.registered]
+        return [(one, earlier) for one, earlier in pairs if earlier is not one]
 
     def find(self, reference: Reference, where: str) -> Registered:
         """Return the version that is meant.

@@ -9,11 +9,12 @@ from crossfold.config.registry import RegistryConfig
 from crossfold.errors import CrossfoldError
 from crossfold.images import atomic_path
 from crossfold.paper.hook import keep_what_is_printed
-from crossfold.registry.azureml import PROFILE, AzureRegistry, NoWorkspaceError
+from crossfold.registry.azureml import AzureRegistry
 from crossfold.registry.bundles import BundleFiles
 from crossfold.registry.facts import Facts
 from crossfold.registry.folder import FolderRegistry
 from crossfold.registry.registered import Registered
+from crossfold.registry.workspace import PROFILE, NoWorkspaceError
 
 Registry = FolderRegistry | AzureRegistry
 

@@ -16,13 +16,14 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from crossfold.__main__ import main
-from crossfold.commands.azureml import PLUGIN, Choice, Workspace
+from crossfold.commands.azureml import Choice, Workspace
 from crossfold.commands.curves import Curves
 from crossfold.commands.local import find_trainings, label_of, read_training
 from crossfold.commands.runs import duration_text, table_text
 from crossfold.commands.tensorboard import free_port, serving
 from crossfold.errors import CrossfoldError
 from crossfold.learning.event_files import EventFiles
+from crossfold.registry.workspace import PLUGIN
 
 REPOSITORY = Path(__file__).parents[2]
 VARIABLES = ("AZUREML_SUBSCRIPTION_ID", "AZUREML_RESOURCE_GROUP", "AZUREML_WORKSPACE_NAME")
@@ -226,6 +227,7 @@ class Plugin:
     WORTH_WATCHING = frozenset({"Running"})
     EVENT_FILES = "*tfevents*"
     WorkflowError = KeyError
+    NoWorkspaceError = FileNotFoundError
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -263,7 +265,7 @@ class Plugin:
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plugin:
     plugin = Plugin(tmp_path)
-    for name in ("runs", "monitor"):
+    for name in ("runs", "monitor", "workspace"):
         monkeypatch.setitem(sys.modules, f"{PLUGIN}.{name}", plugin)
     return plugin
 

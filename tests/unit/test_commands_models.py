@@ -91,7 +91,9 @@ def test_models_of_a_workspace_are_listed_with_those_that_were_pulled(
     main(["models", "add", "results/Prostate/model"])
     assert capsys.readouterr().out == "Prostate:1 in AzureML emulator-workspace\n"
     main(["models", "show", "Prostate:1"])
-    assert "crossfold models pull Prostate:1" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "crossfold models pull Prostate:1" in shown
+    assert "never" in shown.split("marked")[1].split("\n")[0]
     main(["models", "pull", "Prostate:1"])
     main(["models", "use", "Prostate:1"])
     main(["models", "show", "Prostate"])

@@ -166,68 +166,53 @@ def predict(checkout: Checkout, *arguments: object) -> Run:
     return Run(done.returncode, done.stdout, done.stderr)
 
 
-def quick(checkout: Checkout) -> list[str]:
-    """A profile that polls often."""
-    profile = (REPOSITORY / "azureml/profile.yaml").read_text("utf-8")
-    (checkout.folder / "quick").mkdir()
-    checkout.write("quick/profile.yaml", profile + "\nseconds-between-status-checks: 1\n")
-    return ["--profile", "quick"]
-
-
 def test_images_are_predicted_there_as_they_are_here(
     checkout: Checkout, azureml: Emulator, tmp_path: Path
 ) -> None:
     """Model and images lie outside of the folder whose files jobs see; one is a link."""
-    model = write_random_bundle(tmp_path / "model")
-    images = tmp_path / "images"
-    save(images / "a.nii.gz", ct())
-    (images / "b{2}.nii.gz").symlink_to(save(tmp_path / "elsewhere.nii.gz", ct(seed=1)))
-    save(images / "flat.nii.gz", ct()[:, :, 0])
-    save(images / "nan.nii.gz", np.where(ct() > 0, np.nan, ct()))
-    asked = ["--model", model, "--image", images, "--threads", 1]
-    done = predict(checkout, *asked, "--azureml", *quick(checkout))
-    assert len(azureml.jobs()) == 1, what_happened(azureml, done)
-    assert done.code == 1, what_happened(azureml, done)  # two images are refused
-    assert "2 predicted, 2 refused" in done.output
-    assert predict(checkout, *asked, "--output", "here").code == 1
-    found, expected = (checkout.folder / name for name in ("predictions/Random", "here"))
-    tables = [pd.read_csv(folder / "predictions.csv") for folder in (found, expected)]
-    for table in tables:
-        assert [*table["state"]] == ["predicted", "predicted", "refused", "refused"]
-    pd.testing.assert_series_equal(tables[0]["reason"], tables[1]["reason"])
-    files = {file.relative_to(expected) for file in expected.rglob("*") if file.is_file()}
-    assert {file.relative_to(found) for file in found.rglob("*") if file.is_file()} == files
-    for file in files:
-        if file.name not in ("prediction.json", "predictions.csv"):
-            assert (found / file).read_bytes() == (expected / file).read_bytes(), file
-    # What was predicted there is known here.
-    assert predict(checkout, *asked, "--output", found).code == 1
-    assert [*pd.read_csv(found / "predictions.csv")["state"]][:2] == ["there already"] * 2
-    assert len(azureml.jobs()) == 1
-
-
-def test_a_series_is_predicted_there_and_no_header_of_it_is_seen(
-    checkout: Checkout, azureml: Emulator, tmp_path: Path
-) -> None:
     pytest.importorskip("highdicom")
     from tests.dicom_series import write_series
 
     model = write_random_bundle(tmp_path / "model")
-    write_series(tmp_path / "Mueller_4711", ct(), spacing_mm=(2.0, 2.0, 3.0))
-    asked = ["--model", model, "--image", tmp_path / "Mueller_4711", "--threads", 1]
-    done = predict(checkout, *asked, "--azureml", *quick(checkout))
-    assert done.code == 0, what_happened(azureml, done)
-    assert predict(checkout, *asked, "--output", "here").code == 0
+    images = tmp_path / "images"
+    save(images / "a.nii.gz", ct())
+    (images / "b{2}.nii.gz").symlink_to(save(tmp_path / "elsewhere.nii.gz", ct(seed=1)))
+    write_series(images / "Mueller_4711", ct(seed=2), spacing_mm=(2.0, 2.0, 3.0))
+    save(images / "flat.nii.gz", ct()[:, :, 0])
+    save(images / "nan.nii.gz", np.where(ct() > 0, np.nan, ct()))
+    rows = [f"{name},ct,{name}.nii.gz" for name in ("a", "b{2}", "flat", "nan")]
+    rows = ["subject,channel,filePath", "Mueller_4711,ct,Mueller_4711", *rows]
+    (images / "dataset.csv").write_text("\n".join(rows) + "\n")
+    profile = (REPOSITORY / "azureml/profile.yaml").read_text("utf-8")
+    (checkout.folder / "quick").mkdir()
+    checkout.write("quick/profile.yaml", profile + "\nseconds-between-status-checks: 1\n")
+    asked = ["--model", model, "--image", images, "--within", tmp_path, "--threads", 1]
+    there = ["--azureml", "--profile", "quick"]
+    done = predict(checkout, *asked, *there)
+    assert len(azureml.jobs()) == 1, what_happened(azureml, done)
+    assert done.code == 1, what_happened(azureml, done)  # two images are refused
+    assert "3 predicted, 2 refused" in done.output
+    assert predict(checkout, *asked, "--output", "here").code == 1
     found, expected = (checkout.folder / name for name in ("predictions/Random", "here"))
+    tables = [pd.read_csv(folder / "predictions.csv") for folder in (found, expected)]
+    for table in tables:
+        assert [*table["state"]] == ["predicted"] * 3 + ["refused"] * 2
+    pd.testing.assert_series_equal(tables[0]["reason"], tables[1]["reason"])
     files = {file.relative_to(expected) for file in expected.rglob("*") if file.is_file()}
+    assert {file.relative_to(found) for file in found.rglob("*") if file.is_file()} == files
     assert Path("Mueller_4711/structures.dcm") in files
     for file in files:
         if file.name not in ("prediction.json", "predictions.csv"):
             assert (found / file).read_bytes() == (expected / file).read_bytes(), file
+    # Of DICOM, nothing was there but voxels and grid.
     assert azureml.blobs()
     for name, content in azureml.blobs().items():
         assert "Mueller" not in name
         assert b"Mueller" not in content, name
+    # What was predicted there is known here.
+    assert predict(checkout, *asked, "--output", found).code == 1
+    assert [*pd.read_csv(found / "predictions.csv")["state"]][:3] == ["there already"] * 3
+    assert len(azureml.jobs()) == 1
 
 
 def test_without_a_workspace_three_lines_say_what_to_do(tmp_path: Path) -> None:

@@ -111,7 +111,8 @@ def find_structure(
 ) -> Structure | None:
     """Return the structure that the first matching pattern names, or None.
 
-    Upper and lower case are the same; `*`, `?` and `[…]` match as in a shell.
+    Upper and lower case are the same, and so are one space and several; `*`, `?` and `[…]` match as
+    in a shell.
 
     Raises
     ------
@@ -119,7 +120,7 @@ def find_structure(
         If a pattern matches two structures.
     """
     for pattern in patterns:
-        found = [s for s in structures if fnmatchcase(s.name.lower(), pattern.lower())]
+        found = [s for s in structures if fnmatchcase(_plain(s.name), _plain(pattern))]
         if len(found) > 1:
             names = ", ".join(f"`{s.name}` of {s.file.name}" for s in found)
             raise CrossfoldError(
@@ -129,6 +130,10 @@ def find_structure(
         if found:
             return found[0]
     return None
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.lower().split())
 
 
 def _is_segmentation(header: Dataset) -> bool:
@@ -180,7 +185,7 @@ def _contours(structure: Structure, series: Series) -> Iterator[NDArray[np.float
         for contour in roi.get("ContourSequence") or ():
             if not str(contour.get("ContourGeometricType", "")).startswith("CLOSED"):
                 continue  # points and open lines enclose nothing
-            points = _numbers(contour, "ContourData").reshape(-1, 3)
+            points = _points(contour, structure)
             if len(points) < 3:
                 continue
             voxels = points @ to_voxels[:3, :3].T + to_voxels[:3, 3]
@@ -193,14 +198,28 @@ def _contours(structure: Structure, series: Series) -> Iterator[NDArray[np.float
             yield voxels
 
 
+def _points(contour: Dataset, structure: Structure) -> NDArray[np.float64]:
+    """Return the vertices of a contour in mm, n x 3."""
+    try:
+        points = _numbers(contour, "ContourData").reshape(-1, 3)
+    except ValueError:
+        points = np.full((1, 3), np.nan)
+    if not np.isfinite(points).all():
+        raise CrossfoldError(
+            f"{structure.file}: a contour of `{structure.name}` is no list of points",
+            remedy="export the structure set again",
+        )
+    return points
+
+
 def _numbers(dataset: Dataset, keyword: str) -> NDArray[np.float64]:
     """Return a list of decimal strings; ten times as fast as element by element."""
     element: Any = dataset.get_item(keyword)
-    if element is None:
-        return np.empty(0)
-    if isinstance(element.value, bytes):
-        return np.array(element.value.decode("ascii").strip("\0 ").split("\\"), dtype=np.float64)
-    return np.array(element.value, dtype=np.float64)
+    value = None if element is None else element.value
+    if isinstance(value, bytes):
+        value = value.decode("ascii").strip("\0 ")
+        value = value.split("\\") if value else None
+    return np.array([] if value is None else value, dtype=np.float64)
 
 
 def _plane_at(
@@ -240,7 +259,6 @@ def _mask_of_segment(structure: Structure, series: Series) -> Mask:
     mask = np.zeros(series.image.array.shape, dtype=bool)
     header = structure.header
     pixels = read_pixels(structure.file)
-    pixels = pixels.reshape(-1, *pixels.shape[-2:])
     is_label_map = header.SegmentationType == "LABELMAP"
     to_voxels = np.linalg.inv(series.affine_lps)
     for frame in frames_of(header, structure.file):

@@ -17,7 +17,6 @@ from pydicom.valuerep import DA, TM
 from crossfold import __version__
 from crossfold.data.dicom.frames import Frame
 from crossfold.data.dicom.series import Series
-from crossfold.errors import CrossfoldError
 
 MANUFACTURER = "Crossfold"
 
@@ -86,7 +85,7 @@ class Derived:
     @cached_property
     def frame_of_reference(self) -> str:
         """The FrameOfReferenceUID."""
-        return str(self.required("FrameOfReferenceUID"))
+        return self.series.required("FrameOfReferenceUID")
 
     @cached_property
     def date(self) -> datetime:
@@ -125,21 +124,6 @@ class Derived:
         digest = hashlib.sha256(json.dumps(about).encode())
         digest.update(np.ascontiguousarray(self.segmentation).astype("<u2").tobytes())
         return digest.hexdigest()
-
-    def required(self, keyword: str) -> str:
-        """Return what the header of the series has to say.
-
-        Raises
-        ------
-        CrossfoldError
-            If it does not.
-        """
-        if not (value := self.source.get(keyword)):
-            raise CrossfoldError(
-                f"{self.series.name}: {keyword} is missing; a segmentation cannot refer to it",
-                remedy="write the segmentation as NIfTI, or export the original series",
-            )
-        return str(value)
 
 
 def reference_to(frame: Frame) -> Dataset:

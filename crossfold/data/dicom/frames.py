@@ -85,13 +85,17 @@ def frames_of(header: Dataset, file: Path) -> list[Frame]:
 def _frame(header: Dataset, file: Path, index: int, groups: tuple[Dataset, ...]) -> Frame:
     def numbers(sequence: str, keyword: str, length: int) -> NDArray[np.float64]:
         value = _value(header, groups, sequence, keyword)
-        if value is None or isinstance(value, str) or len(value) != length:
+        is_list = value is not None and not isinstance(value, str) and len(value) == length
+        found = np.array(value if is_list else [np.nan], dtype=np.float64)
+        if not np.isfinite(found).all():
             raise CrossfoldError(
                 f"{file}: {keyword} is missing, so that its place in the body is unknown",
                 remedy=_ORIGINAL,
             )
-        return np.array(value, dtype=np.float64)
+        return found
 
+    if not (header.get("Rows") and header.get("Columns")):
+        raise CrossfoldError(f"{file}: has no rows and columns", remedy=_ORIGINAL)
     orientation = numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6).reshape(2, 3)
     if not np.allclose(orientation @ orientation.T, np.eye(2), atol=_SAME_DIRECTION):
         raise CrossfoldError(

@@ -72,19 +72,15 @@ def import_dicom(name: str, config: DicomDataset, source: Path, folder: Path) ->
 
     Parameters
     ----------
-    name
-        Name of the dataset in config.yaml, for messages.
-    config
-        Its section of config.yaml.
+    name, config, folder
+        As for `crossfold.data.importers.import_dataset`.
     source
         Folder of the DICOM files.
-    folder
-        Target; `folder/images` and `folder/dataset.csv` each appear whole or not at all.
 
     Returns
     -------
     pandas.DataFrame
-        The rows of dataset.csv, filePath relative to `folder`.
+        As there.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.pixels.decoders.base import get_decoder
 
 from crossfold.data.dicom.files import dicom_files
 from crossfold.data.dicom.frames import Frame, frames_of, stack
@@ -35,6 +36,10 @@ IMAGES = {
     uid.MRImageStorage,
     uid.PositronEmissionTomographyImageStorage,
 }
+
+_DECOMPRESS = "decompress it (gdcmconv --raw), or export it uncompressed"
+_INSTALL_GDCM = "pip install python-gdcm"
+_INSTALL_OPENJPEG = "pip install pylibjpeg pylibjpeg-openjpeg"
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -67,6 +72,32 @@ class Series:
         """The SeriesInstanceUID."""
         return str(self.frames[0].header.SeriesInstanceUID)
 
+    def required(self, keyword: str) -> str:
+        """Return what the header has to say, for a segmentation that refers to it.
+
+        Raises
+        ------
+        CrossfoldError
+            If it does not.
+        """
+        if not (value := self.frames[0].header.get(keyword)):
+            raise CrossfoldError(
+                f"{self.name}: {keyword} is missing; a segmentation cannot refer to it",
+                remedy="export the original series, or convert it to NIfTI (dcm2niix)",
+            )
+        return str(value)
+
+    def require_references(self) -> None:
+        """Make sure that a segmentation can refer to the series.
+
+        Raises
+        ------
+        CrossfoldError
+            If it cannot.
+        """
+        for keyword in ("StudyInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID"):
+            self.required(keyword)
+
     @cached_property
     def affine_lps(self) -> NDArray[np.float64]:
         """4 x 4, voxel indices to mm of DICOM."""
@@ -91,17 +122,20 @@ class Files:
     @property
     def is_image(self) -> bool:
         """Whether it is a volume, and no localizer or derived object."""
-        return self.header.get("SOPClassUID") in IMAGES and not _is_localizer(self.header)
+        return _is_slice(self.header)
 
     @property
     def title(self) -> str:
-        """Modality, description and size, for messages."""
+        """Modality, description, size and a file, for messages."""
         parts = (self.header.get("Modality"), self.header.get("SeriesDescription"))
-        return f"{' '.join(str(part) for part in parts if part)} ({len(self.paths)} files)"
+        size = f"{len(self.paths)} files" if len(self.paths) > 1 else self.paths[0].name
+        return f"{' '.join(str(part) for part in parts if part)} ({size})"
 
 
 def find_series(folder: Path) -> list[Files]:
     """Return what a folder and its subfolders hold, by series, in the order of first files.
+
+    What bears the identifier of a series and is none of its slices counts for itself.
 
     Raises
     ------
@@ -111,7 +145,9 @@ def find_series(folder: Path) -> list[Files]:
     found: dict[tuple[str, bool], list[tuple[Path, Dataset]]] = {}
     for path in dicom_files(folder):
         header = read_header(path)
-        key = (str(header.get("SeriesInstanceUID", path)), _is_localizer(header))
+        if _is_slice(header) and not header.get("SeriesInstanceUID"):
+            raise _damaged(path, "it has no SeriesInstanceUID")
+        key = (str(header.get("SeriesInstanceUID", path)), _is_slice(header))
         found.setdefault(key, []).append((path, header))
     return [Files(files[0][1], tuple(path for path, _ in files)) for files in found.values()]
 
@@ -125,11 +161,14 @@ def read_header(path: Path) -> Dataset:
         If it cannot be read.
     """
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True)
+        header = pydicom.dcmread(path, stop_before_pixels=True)
     except (InvalidDicomError, OSError, EOFError, ValueError, KeyError) as error:
-        raise CrossfoldError(
-            f"{path}: not readable as DICOM ({error})", remedy="copy it again from its source"
-        ) from error
+        raise _damaged(path, error) from error
+    # A table of contents is called DICOMDIR by convention only.
+    kind = header.file_meta.get("MediaStorageSOPClassUID")
+    if "SOPClassUID" not in header and kind != uid.MediaStorageDirectoryStorage:
+        raise _damaged(path, "it does not say what it is")
+    return header
 
 
 def read_series(source: Path | Sequence[Path]) -> Series:
@@ -180,8 +219,14 @@ def _read(name: str, paths: Iterable[Path]) -> Series:
     headers: dict[str, tuple[Dataset, Path]] = {}
     for path in paths:
         header = read_header(path)
-        headers.setdefault(str(header.get("SOPInstanceUID", path)), (header, path))
-    _check_one_series([header for header, _ in headers.values()], name)
+        known = headers.setdefault(str(header.get("SOPInstanceUID", path)), (header, path))
+        if header.get("ImagePositionPatient") != known[0].get("ImagePositionPatient"):
+            raise CrossfoldError(
+                f"{name}: {known[1].name} and {path.name} lie in different places, but have one "
+                "SOPInstanceUID",
+                remedy="export the series again: this was lost where it was anonymised or changed",
+            )
+    _check_one_series(headers.values(), name)
     frames, affine = stack([f for each in headers.values() for f in frames_of(*each)], name)
     nifti = nib.Nifti1Header()
     nifti.set_xyzt_units("mm")
@@ -189,31 +234,34 @@ def _read(name: str, paths: Iterable[Path]) -> Series:
     array = np.empty(shape, dtype=np.float32)
     by_file = sorted(enumerate(frames), key=lambda item: (item[1].file, item[1].index))
     for file, slices in groupby(by_file, key=lambda item: item[1].file):
-        pixels = read_pixels(file)
-        for z, frame in slices:
+        pixels, planes = read_pixels(file), list(slices)
+        if len(pixels) != len(planes):
+            raise _damaged(file, f"{len(pixels)} slices, and places for {len(planes)}")
+        for z, frame in planes:
             slope, intercept = _rescaling(frame)
-            plane = pixels[frame.index] if frame.groups else pixels
-            array[..., z] = (plane * slope + intercept).T
+            array[..., z] = (pixels[frame.index] * slope + intercept).T
     return Series(name, tuple(frames), Image(array, _LPS_TO_RAS @ affine, nifti))
 
 
-def _check_one_series(headers: Sequence[Dataset], name: str) -> None:
-    if len({header.get("SeriesInstanceUID") for header in headers}) > 1:
+def _check_one_series(headers: Collection[tuple[Dataset, Path]], name: str) -> None:
+    if len({header.get("SeriesInstanceUID") for header, _ in headers}) > 1:
         raise CrossfoldError(
             f"{name}: mixed series: the files have several SeriesInstanceUIDs",
             remedy="give the files of one series",
         )
-    for header in headers:
-        if header.get("SOPClassUID") not in IMAGES or _is_localizer(header):
-            kind = " ".join(map(str, [header.get("Modality", "?"), *header.get("ImageType", [])]))
+    for header, path in headers:
+        if not _is_slice(header):
+            parts = [header.get("Modality", "?"), *(header.get("ImageType") or ())]
             raise CrossfoldError(
-                f"{name}: not a volume of CT, MR or PET but {kind}",
+                f"{name}: {path.name} is no slice of CT, MR or PET but {' '.join(map(str, parts))}",
                 remedy="give the folder of the axial, sagittal or coronal slices",
             )
 
 
-def _is_localizer(header: Dataset) -> bool:
-    return "LOCALIZER" in (header.get("ImageType") or ())
+def _is_slice(header: Dataset) -> bool:
+    """Whether it is of a volume; localizers, pictures and structures are not."""
+    is_localizer = "LOCALIZER" in (header.get("ImageType") or ())
+    return header.get("SOPClassUID") in IMAGES and not is_localizer
 
 
 def _rescaling(frame: Frame) -> tuple[float, float]:
@@ -225,11 +273,14 @@ def _rescaling(frame: Frame) -> tuple[float, float]:
             f"{frame.file}: a CT without RescaleSlope, so that its Hounsfield units are unknown",
             remedy="export the original series",
         )
-    return (1.0 if slope is None else float(slope)), float(intercept or 0)
+    found = (1.0 if slope is None else float(slope)), float(intercept or 0)
+    if not np.isfinite(found).all():
+        raise _damaged(frame.file, f"rescale slope and intercept are {found[0]} and {found[1]}")
+    return found
 
 
 def read_pixels(file: Path) -> NDArray:
-    """Read the stored values of a file: (row, column), or (frame, row, column).
+    """Read the stored values of a file: (frame, row, column).
 
     Raises
     ------
@@ -238,15 +289,41 @@ def read_pixels(file: Path) -> NDArray:
     """
     dataset = pydicom.dcmread(file)
     syntax = dataset.file_meta.get("TransferSyntaxUID", uid.ImplicitVRLittleEndian)
+    if syntax.is_compressed:
+        _require_decoder(syntax, file)
     try:
         pixels = dataset.pixel_array
     except (AttributeError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         remedy = "copy it again from its source"
         if syntax.is_compressed:
-            remedy += ", decompress it (gdcmconv --raw), or: pip install python-gdcm"
+            remedy += f"; if it is whole, {_DECOMPRESS}, or: {_INSTALL_GDCM}"
         raise CrossfoldError(
             f"{file}: its pixels cannot be read ({syntax.name}: {error})", remedy=remedy
         ) from error
     if dataset.get("SamplesPerPixel", 1) != 1:
         raise CrossfoldError(f"{file}: a picture in colour", remedy="give the original slices")
-    return pixels
+    return pixels.reshape(-1, *pixels.shape[-2:])
+
+
+def _require_decoder(syntax: uid.UID, file: Path) -> None:
+    """Name the package that a compression needs, where it is not there."""
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        remedy = _DECOMPRESS
+    else:
+        if decoder.is_available:
+            return
+        names = " ".join(decoder.missing_dependencies)
+        install = _INSTALL_GDCM if "gdcm" in names else _INSTALL_OPENJPEG
+        remedy = f"{install}; or {_DECOMPRESS}"
+    raise CrossfoldError(
+        f"{file}: is compressed as {syntax.name}, which nothing here decodes",
+        remedy=remedy,
+    )
+
+
+def _damaged(file: Path, reason: object) -> CrossfoldError:
+    return CrossfoldError(
+        f"{file}: damaged or truncated ({reason})", remedy="copy it again from its source"
+    )

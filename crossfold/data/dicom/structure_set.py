@@ -65,7 +65,7 @@ def _new(derived: Derived) -> FileDataset:
     dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     dataset.InstanceCreationDate = DA(derived.date.date())
     dataset.InstanceCreationTime = TM(derived.date.time())
-    dataset.StudyInstanceUID = derived.required("StudyInstanceUID")
+    dataset.StudyInstanceUID = derived.series.required("StudyInstanceUID")
     for keyword in PATIENT_AND_STUDY:
         setattr(dataset, keyword, derived.source.get(keyword))
     for keyword in _COPIED_IF_THERE:
@@ -81,7 +81,7 @@ def _references(derived: Derived) -> Dataset:
     series.ContourImageSequence = [reference_to(frame) for frame in derived.series.frames]
     study = Dataset()
     study.ReferencedSOPClassUID = _STUDY
-    study.ReferencedSOPInstanceUID = derived.required("StudyInstanceUID")
+    study.ReferencedSOPInstanceUID = derived.series.required("StudyInstanceUID")
     study.RTReferencedSeriesSequence = [series]
     frame_of_reference = Dataset()
     frame_of_reference.FrameOfReferenceUID = derived.frame_of_reference

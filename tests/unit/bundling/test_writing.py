@@ -136,7 +136,10 @@ def test_the_weights_for_monai_are_those_of_the_members(path: Path) -> None:
 
 def test_the_model_card_has_metrics_with_intervals_and_how_to_run(path: Path) -> None:
     card = (path / "docs/README.md").read_text("utf-8")
-    assert "| left | out of fold | 12 | 0 | 0.812 (0.750 to 0.870) | 0.900 (0.850 to 0.950) | – |" in card
+    assert (
+        "| left | out of fold | 12 | 0 | 0.812 (0.750 to 0.870) | 0.900 (0.850 to 0.950) | – |"
+        in card
+    )
     assert "| left | ensemble, test set | 1 | 1 | – | – | ∞ |" in card
     assert "--image ct=ct.nii.gz --image pet=pet.nii.gz --output" in card
     assert "Intensities of pet: " in card

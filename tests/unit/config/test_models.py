@@ -85,6 +85,10 @@ MODEL: dict[str, Any] = {
             {"preprocessing": {"normalisation": {"method": "percentile", "percentiles": [9, 1]}}},
             "have to rise, not 9, 1; write them from small to large, each once",
         ),
+        (
+            {"training": {"augmentation": [{"method": "blur", "sigma_voxels": [2, 1]}]}},
+            "have to be in order, not 2, 1; write them from small to large",
+        ),
         ({"network": {"_target_": "UNet"}}, "has to be an import path"),
     ],
 )

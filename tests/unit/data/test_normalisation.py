@@ -164,8 +164,8 @@ def test_scale_and_offset_of_an_image_do_not_matter(scale: float, offset: float,
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"method": "ct_window", "output_range": [1, 0]}, "below the second, not 1, 0"),
-        ({"method": "trimmed", "percentiles": [99, 1]}, "below the second, not 99, 1"),
+        ({"method": "ct_window", "output_range": [1, 0]}, "have to rise, not 1, 0"),
+        ({"method": "trimmed", "percentiles": [99, 1]}, "have to rise, not 99, 1"),
         ({"method": "mri_window", "sharpen": 0}, "greater than 0"),
         ({"method": "mri_window", "tails": 1}, "did you mean `tail`"),
     ],

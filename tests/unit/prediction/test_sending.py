@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from crossfold.images import read_image
 from crossfold.prediction.bundle import Bundle
 from crossfold.prediction.inputs import find_subjects
 from crossfold.prediction.predicting import Options
-from crossfold.prediction.sending import REQUEST, Request, predict_sent, predict_there, send
+from crossfold.prediction.sending import REQUEST, Parcel, Request, predict_sent, predict_there
 from tests.unit.prediction.random_bundle import ct, save, write_random_bundle
 
 OUTPUT = Path("out")
@@ -37,8 +39,23 @@ def request_of_three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request
     )
 
 
+def send(request: Request) -> Path:
+    parcel = Parcel(OUTPUT)
+    for subject in request.subjects:
+        parcel.add(subject, check=never)
+    return parcel.close(request)
+
+
+def never(*_: Any, **__: Any) -> None:
+    raise AssertionError
+
+
+def run_job(sent: Path) -> None:
+    predict_sent(Request.read(sent / REQUEST), sent / "predicted")
+
+
 def test_what_lies_elsewhere_is_copied_and_nothing_else(request_of_three: Request) -> None:
-    sent = send(request_of_three, OUTPUT)
+    sent = send(request_of_three)
     assert sent == Path("out/.sent")
     request = Request.read(sent / REQUEST)
     assert request.bundle == sent / "model"
@@ -53,12 +70,12 @@ def test_what_lies_elsewhere_is_copied_and_nothing_else(request_of_three: Reques
         request_of_three.registered,
     )
     before = (sent / REQUEST).read_bytes()
-    assert (send(request_of_three, OUTPUT) / REQUEST).read_bytes() == before
+    assert (send(request_of_three) / REQUEST).read_bytes() == before
 
 
 def test_jobs_cannot_write_elsewhere(request_of_three: Request, tmp_path: Path) -> None:
     with pytest.raises(CrossfoldError, match="lies outside of this folder"):
-        send(request_of_three, tmp_path / "out")
+        predict_there(request_of_three, tmp_path / "out", submit=never, draw=never)
 
 
 def test_each_image_is_where_it_would_be_if_it_was_predicted_here(
@@ -68,7 +85,7 @@ def test_each_image_is_where_it_would_be_if_it_was_predicted_here(
     made: list[Path] = []
 
     def submit(sent: Path) -> None:
-        predict_sent(Request.read(sent / REQUEST), sent / "predicted")
+        run_job(sent)
         made.append(sent)
 
     def draw(path: Path, *, image: Any, segmentation: Any, structures: Any) -> None:
@@ -95,30 +112,94 @@ def test_each_image_is_where_it_would_be_if_it_was_predicted_here(
 def test_nothing_is_sent_where_all_is_refused(request_of_three: Request) -> None:
     flat = save(Path("flat.nii.gz"), ct()[:, :, 0])
     subjects = find_subjects([str(flat)], ["ct"], mask=None)
-    kept: dict[str, Any] = {**vars(request_of_three), "subjects": subjects}
-    request = Request(**kept)
-
-    def never(*_: Any, **__: Any) -> None:
-        raise AssertionError
+    request = replace(request_of_three, subjects=subjects)
 
     summary = predict_there(request, OUTPUT, submit=never, draw=never)
     assert [*summary["state"]] == ["refused"]
     assert "2-D" in summary["reason"][0]
 
 
-def test_dicom_stays_here(request_of_three: Request, tmp_path: Path) -> None:
-    pytest.importorskip("pydicom")
+@pytest.fixture
+def request_of_series(request_of_three: Request, tmp_path: Path) -> Request:
+    """Oblique, with names of a patient in headers and folder."""
+    pytest.importorskip("highdicom")
+    from tests.dicom_series import OBLIQUE, write_series
+
+    folder = tmp_path / "Mueller_4711"
+    write_series(folder, ct(), spacing_mm=(2.0, 2.0, 3.1), orientation=OBLIQUE)
+    return replace(request_of_three, subjects=find_subjects([str(folder)], ["ct"], mask=None))
+
+
+def draw(path: Path, *, image: Any, segmentation: Any, structures: Any) -> None:
+    path.write_bytes(image.array.tobytes() + image.affine.tobytes() + segmentation.tobytes())
+
+
+def test_a_series_is_predicted_as_here_and_nothing_of_its_headers_is_sent(
+    request_of_series: Request,
+) -> None:
+    def submit(sent: Path) -> None:
+        files = [file for file in sent.rglob("*") if file.is_file() and "model" not in file.parts]
+        assert {file.name for file in files} == {"request.json", "0000_ct.nii.gz"}
+        for file in files:
+            opened = gzip.open if file.suffix == ".gz" else open
+            with opened(file, "rb") as content:
+                found = content.read()
+            for secret in (b"Mueller", b"ller^", b"4711", b"19400102", b"DICM", b"2.25."):
+                assert secret not in found
+        run_job(sent)
+
+    there = predict_there(request_of_series, OUTPUT, submit=submit, draw=draw)
+    assert [*there["state"]] == ["predicted"]
+    bundle = Bundle.read(request_of_series.bundle)
+    here = request_of_series.prediction(bundle, Path("here"), draw=draw)
+    assert [*here.run(request_of_series.subjects)["state"]] == ["predicted"]
+    expected, found = Path("here/Mueller_4711"), OUTPUT / "Mueller_4711"
+    names = {file.name for file in expected.iterdir()}
+    assert {"segmentation.dcm", "structures.dcm"} < names
+    assert {file.name for file in found.iterdir()} == names
+    for name in names - {"prediction.json"}:
+        assert (found / name).read_bytes() == (expected / name).read_bytes(), name
+    again = predict_there(request_of_series, Path("here"), submit=never, draw=never)
+    assert [*again["state"]] == ["there already"]
+    assert request_of_series.prediction(bundle, OUTPUT).begin(*request_of_series.subjects) is None
+
+
+def test_a_series_that_does_not_fit_is_not_sent(request_of_series: Request) -> None:
+    (source,) = request_of_series.subjects[0].channels.values()
+    sorted(source.path.iterdir())[3].unlink()
+    summary = predict_there(request_of_series, OUTPUT, submit=never, draw=never)
+    assert "missing slices: 1" in summary["reason"][0]
+    write_series_again(source.path, lambda header: delattr(header, "FrameOfReferenceUID"))
+    summary = predict_there(request_of_series, OUTPUT, submit=never, draw=never)
+    assert "FrameOfReferenceUID is missing" in summary["reason"][0]
+    assert not (OUTPUT / ".sent").exists()
+
+
+def test_a_series_that_changes_meanwhile_gets_no_contours(request_of_series: Request) -> None:
+    (source,) = request_of_series.subjects[0].channels.values()
+
+    def submit(sent: Path) -> None:
+        run_job(sent)
+        write_series_again(source.path)
+
+    summary = predict_there(request_of_series, OUTPUT, submit=submit, draw=draw)
+    assert [*summary["state"]] == ["refused"]
+    assert "has changed since it was sent" in summary["reason"][0]
+    assert {path.name for path in OUTPUT.iterdir()} == {"predictions.csv"}
+
+
+def write_series_again(folder: Path, change: Any = None) -> None:
     from tests.dicom_series import write_series
 
-    write_series(tmp_path / "series", ct(), spacing_mm=(2.0, 2.0, 3.0))
+    write_series(folder, ct(), spacing_mm=(2.0, 2.0, 3.1), series="another", change=change)
+
+
+def test_the_command_needs_the_folder_of_the_pipeline(request_of_three: Request) -> None:
     command = ["predict", "--model", str(request_of_three.bundle), "--azureml"]
     with pytest.raises(SystemExit, match=r"there is no azureml/predict\.smk here"):
-        main([*command, "--image", str(tmp_path / "series")])
+        main([*command, "--image", "images/near.nii"])
     for file in ("azureml/predict.smk", "azureml/profile.yaml"):
         Path(file).parent.mkdir(exist_ok=True)
         Path(file).touch()
-    assert main([*command, "--image", str(tmp_path / "series")]) == 1
-    table = Path("predictions/Random/predictions.csv").read_text()
-    assert "DICOM, which jobs on a cluster do not read" in table
     with pytest.raises(SystemExit, match="has no member 7"):
         main([*command, "--folds", "7", "--image", "images/near.nii"])

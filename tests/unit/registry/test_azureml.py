@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from crossfold.__main__ import main
 from crossfold.config.registry import RegistryConfig
 from crossfold.errors import CrossfoldError
 from crossfold.registry.azureml import AzureRegistry
 from crossfold.registry.folder import FolderRegistry
+from crossfold.registry.references import locate
 from crossfold.registry.registered import Reference
 from crossfold.registry.registering import open_registry, register_model
 from tests.unit.registry.bundles import make_bundle, read, verify
@@ -45,9 +47,12 @@ def test_a_bundle_is_registered_once_marked_and_brought_back(here: Path, sdk: st
     assert found[1].tags == second.tags
     assert found[1].description == second.description
     assert found[1].tags["dice_test"] == "0.8500"
-    for number in (2, 1):
-        registry.mark_current(Reference("Prostate", number))
+    assert registry.mark_current(Reference("Prostate", 2)).marked
+    # Somebody's clock is wrong.
+    registry._client.tag_model("Prostate:2", {"current_since": "2999-01-01T00:00:00+00:00"})
+    registry.mark_current(Reference("Prostate", 1))
     assert registry.find(Reference("Prostate")).version == 1
+    assert [one.marked[:4] for one in registry.models().registered] == ["2999", "2999"]
     assert [one.current for one in registry.models("Prostate").registered] == [True, False]
     folder = FolderRegistry(here / "registry")
     pulled = registry.pull(Reference("Prostate", 2), folder)
@@ -86,12 +91,61 @@ def test_a_number_that_somebody_else_was_given_is_no_error(
     def late(*arguments: object, **options: object) -> str:
         if not taken:
             taken.append(theirs.register(*other))
-            raise registry._refusal("Prostate:1 exists already")
+            raise registry._connection.refusal("Prostate:1 exists already")
         return register(*arguments, **options)
 
     monkeypatch.setattr(client, "register_model", late)
     assert registry.register(*one).id == "Prostate:2"
     assert [one.id for one in taken] == ["Prostate:1"]
+
+
+def test_one_bundle_registered_twice_at_the_same_moment_is_told_of(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = read(make_bundle(here / "one"))
+    registry, theirs = AzureRegistry(), AzureRegistry()
+    register = registry._client.register_model
+
+    def late(*arguments: Any, **options: Any) -> str:
+        theirs.register(*bundle)
+        return register(*arguments, **options)
+
+    monkeypatch.setattr(registry._client, "register_model", late)
+    assert registry.register(*bundle).id == "Prostate:1"
+    assert [(one.id, first.id) for one, first in registry.models().copies] == [
+        ("Prostate:2", "Prostate:1")
+    ]
+    assert main(["models"]) == 0
+    assert "Prostate:2 is Prostate:1 once more" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("reference", ["Prostate", "Prostate:current", "Prostate:1"])
+def test_a_model_of_the_workspace_is_brought_when_it_is_asked_for(
+    here: Path, reference: str
+) -> None:
+    registry = AzureRegistry()
+    for name in ("one", "two"):
+        registry.register(*read(make_bundle(here / name, name)))
+    registry.mark_current(Reference("Prostate", 1))
+    found = [locate(reference), locate(reference)]
+    assert [one.path for one in found] == [Path("registry/Prostate/1/model")] * 2
+    assert not list(read(found[0].path)[0].problems())
+    assert not Path("registry/Prostate/2").exists()
+
+
+def test_what_only_the_folder_has_is_not_taken_for_the_workspace_s(here: Path) -> None:
+    FolderRegistry(Path("registry")).register(*read(make_bundle(here / "old", "old")))
+    with pytest.raises(CrossfoldError) as raised:
+        locate("Prostate:1")
+    assert raised.value.message == (
+        "Prostate:1: there is no such model in AzureML emulator-workspace"
+    )
+    assert "that of the registry folder: registry/Prostate/1/model" in raised.value.remedy
+    AzureRegistry().register(*read(make_bundle(here / "new", "new")))
+    with pytest.raises(CrossfoldError, match="is another bundle"):
+        locate("Prostate:1")
+    Path("config.yaml").write_text("registry: {kind: folder}\n")
+    assert locate("Prostate:1").path == Path("registry/Prostate/1/model")
 
 
 def test_the_pipeline_registers_where_a_workspace_is_configured(
@@ -120,7 +174,7 @@ def test_without_a_workspace_the_folder_is_meant(
     assert isinstance(open_registry(RegistryConfig()), FolderRegistry)
     with pytest.raises(CrossfoldError, match="No Azure Machine Learning workspace"):
         open_registry(RegistryConfig(kind="azureml"))
-    monkeypatch.setattr("crossfold.registry.azureml.PLUGIN", "no_such_plugin")
+    monkeypatch.setattr("crossfold.registry.workspace.PLUGIN", "no_such_plugin")
     assert isinstance(open_registry(RegistryConfig()), FolderRegistry)
     with pytest.raises(CrossfoldError, match="no_such_plugin"):
         open_registry(RegistryConfig(kind="azureml"))

@@ -148,6 +148,13 @@ def test_names_of_models_are_folders(registry: FolderRegistry, tmp_path: Path) -
         registry.register(*read(make_bundle(tmp_path / "one", name="../outside")))
 
 
+def test_a_file_in_the_way_of_a_version_is_named(registry: FolderRegistry, tmp_path: Path) -> None:
+    registry.register(*read(make_bundle(tmp_path / "one", "1")))
+    (registry.path / "Prostate/2").touch()
+    with pytest.raises(CrossfoldError, match="Prostate/2: is a file, where version 2 would be"):
+        registry.register(*read(make_bundle(tmp_path / "two", "2")))
+
+
 def test_the_current_version_is_marked_and_asked_for(
     registry: FolderRegistry, tmp_path: Path
 ) -> None:
@@ -162,6 +169,7 @@ def test_the_current_version_is_marked_and_asked_for(
     assert registry.find(Reference("Prostate")).version == 2
     assert registry.find(Reference.parse("Prostate:current")).version == 2
     assert registry.find(Reference("Prostate", 3)).version == 3
+    assert [one.marked[:2] for one in registry.models().registered] == ["20", "20", ""]
     assert (
         json.loads((registry.path / "index.json").read_text())["models"]["Prostate"]["current"] == 2
     )
@@ -170,7 +178,12 @@ def test_the_current_version_is_marked_and_asked_for(
     (registry.path / "Prostate/current.json").write_text("{")
     with pytest.raises(CrossfoldError, match="crossfold models use Prostate"):
         registry.find(Reference("Prostate"))
+    # Other models are none the worse for it.
+    registry.register(*read(make_bundle(tmp_path / "other", name="Other")))
+    assert {one.name for one in registry.models().registered} == {"Prostate", "Other"}
     assert registry.mark_current(Reference("Prostate", 1)).version == 1
+    marked = [bool(one.marked) for one in registry.models("Prostate").registered]
+    assert marked == [True, False, False]
 
 
 def test_what_is_not_there_is_said_with_what_is(registry: FolderRegistry, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_bundles_are_found_by_reference_and_by_folder(
     found = locate("Prostate:2", tmp_path, registry=registry.path).registered
     assert found is not None
     assert found.id == "Prostate:2"
-    with pytest.raises(CrossfoldError, match="crossfold models pull Prostate:7"):
+    with pytest.raises(CrossfoldError, match="choose one of Prostate:1, Prostate:2"):
         locate("Prostate:7", checkout)
     with pytest.raises(CrossfoldError, match="holds no bundle"):
         locate("results/Prostate", checkout)

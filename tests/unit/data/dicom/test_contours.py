@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
@@ -116,12 +118,64 @@ def test_contours_across_slices_are_refused(drawn: Path) -> None:
         areas(drawn)
 
 
+@pytest.mark.parametrize("numbers", [[0, 0, 30, 10], [float("nan")] * 9])
+def test_contours_that_are_no_points_are_refused(drawn: Path, numbers: list[float]) -> None:
+    def damage(contours: list[Dataset]) -> None:
+        contours[0].ContourData = numbers
+
+    edit(drawn, damage)
+    with pytest.raises(CrossfoldError, match="a contour of `ball` is no list of points"):
+        areas(drawn)
+
+
 def test_a_point_encloses_nothing(drawn: Path) -> None:
     def point(contours: list[Dataset]) -> None:
         contours[6].ContourGeometricType, contours[6].ContourData = "POINT", [0, 0, 58]
 
     edit(drawn, point)
     assert areas(drawn)[7] == 0
+
+
+def square(low: float, high: float) -> list[tuple[float, float]]:
+    return [(low, low), (high, low), (high, high), (low, high)]
+
+
+HOLE = {
+    "of its own": [square(9, 15), square(3.5, 20.5)],
+    "keyhole": [[*square(3.5, 20.5), (3.5, 3.5), *square(9, 15), (9, 9), (3.5, 3.5)]],
+}
+
+
+@pytest.mark.parametrize("polygons", HOLE.values(), ids=HOLE)
+def test_holes_are_left_out(drawn: Path, polygons: list) -> None:
+    """Squares of 17 and 6 pixels, the hole written first."""
+
+    def cut(contours: list[Dataset]) -> None:
+        template = contours[3]
+        del contours[3]
+        for polygon in polygons:
+            voxels = np.array([(x, y, 4) for x, y in polygon])
+            contour = copy.deepcopy(template)
+            contour.ContourData = (voxels * [2, 3, 4] + [-50, -40, 30]).ravel().tolist()
+            contours.append(contour)
+
+    edit(drawn, cut)
+    assert areas(drawn)[4] == 17 * 17 - 6 * 6
+
+
+@pytest.mark.parametrize("lacks", ["contours", "points", "its item"])
+def test_a_structure_that_nobody_has_drawn_is_empty(drawn: Path, lacks: str) -> None:
+    dataset = pydicom.dcmread(drawn)
+    (roi,) = dataset.ROIContourSequence
+    if lacks == "contours":
+        del roi.ContourSequence
+    elif lacks == "points":
+        for contour in roi.ContourSequence:
+            contour.ContourData = None
+    else:
+        dataset.ROIContourSequence = []
+    dataset.save_as(drawn)
+    assert areas(drawn) == [0] * 9
 
 
 @pytest.mark.parametrize("kind", ["FRACTIONAL", "LABELMAP"])
@@ -161,5 +215,7 @@ def test_names_are_found_by_patterns(drawn: Path) -> None:
     structures = read_structures(drawn) * 2
     assert find_structure(structures[:1], ["bladder", "BA*"], "x") is structures[0]
     assert find_structure(structures, ["bladder"], "x") is None
+    spaced = replace(structures[0], name="Seminal  VESICLES")
+    assert find_structure([spaced], ["seminal vesicles"], "x") is spaced
     with pytest.raises(CrossfoldError, match="matches more than one structure: `ball` of"):
         find_structure(structures, ["b?ll"], "x")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -154,6 +155,20 @@ def test_a_damaged_series_stops_the_import_or_is_left_out(
     assert not (tmp_path / "pelvis/images").exists()
     table = import_dataset("pelvis", config(source, on_problem="exclude"), tmp_path / "pelvis")
     assert set(table["subject"]) == {"P1", "P3"}
+
+
+def test_contours_count_for_the_series_that_they_were_drawn_on(
+    source: Path, tmp_path: Path, hounsfield: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    """P1 has a second series, not contoured; the contoured one of P2 is gone, another is there."""
+    write_series(source / "P1/again", hounsfield + 1)
+    shutil.rmtree(source / "P2/ct")
+    write_series(source / "P2/another", hounsfield + 1, patient="4712")
+    import_dataset("pelvis", config(source), tmp_path / "pelvis")
+    dataset = Images.read(tmp_path / "pelvis/dataset.csv")
+    assert dataset.subjects == ["P1", "P3"]
+    assert np.array_equal(dataset.image("P1", "ct").array, hounsfield)
+    assert "P2/contours/c.dcm: the series that it was drawn on is not there" in caplog.text
 
 
 def test_a_structure_that_nobody_has_is_refused_with_the_names_that_there_are(

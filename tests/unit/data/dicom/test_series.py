@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from nibabel.affines import apply_affine
+from PIL import Image as Picture
 from pydicom import uid
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels.decoders.base import get_decoder
 
 from crossfold.data.dicom import is_dicom, read_series
 from crossfold.errors import CrossfoldError
 from crossfold.images import read_image, write_image
-from tests.dicom_series import write_enhanced_series, write_series
+from tests.dicom_series import identifier, write_enhanced_series, write_series
 
 ZEROS = np.zeros((4, 3, 5))
 
@@ -55,14 +62,40 @@ def test_compressed_slices_are_decoded(
     assert np.array_equal(read_series(tmp_path).image.array, hounsfield)
 
 
-def test_an_unknown_compression_is_named(tmp_path: Path) -> None:
-    def pretend(dataset: Dataset) -> None:
-        dataset.compress(uid.RLELossless)
-        dataset.file_meta.TransferSyntaxUID = uid.HEVCMP51
+def encapsulated(frame: bytes, syntax: uid.UID, dataset: Dataset) -> None:
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = syntax
 
-    write_series(tmp_path, ZEROS, change=pretend)
-    with pytest.raises(CrossfoldError, match=r"HEVC.*(.|\n)*gdcmconv"):
+
+def test_jpeg_2000_is_decoded(hounsfield: np.ndarray, tmp_path: Path) -> None:
+    def compress(dataset: Dataset) -> None:
+        frame = io.BytesIO()
+        picture = Picture.fromarray(dataset.pixel_array)
+        picture.save(frame, "JPEG2000", irreversible=False, no_jp2=True)
+        encapsulated(frame.getvalue(), uid.JPEG2000Lossless, dataset)
+
+    write_series(tmp_path, hounsfield, change=compress)
+    assert np.array_equal(read_series(tmp_path).image.array, hounsfield)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "remedy"),
+    [
+        (uid.JPEGLosslessSV1, "pip install python-gdcm; or decompress it"),
+        (uid.HTJ2KLossless, "pip install pylibjpeg pylibjpeg-openjpeg; or decompress it"),
+        (uid.HEVCMP51, "decompress it (gdcmconv --raw), or export it uncompressed"),
+    ],
+)
+def test_what_a_compression_needs_is_named(syntax: uid.UID, remedy: str, tmp_path: Path) -> None:
+    with contextlib.suppress(NotImplementedError):
+        if get_decoder(syntax).is_available:
+            pytest.skip("installed here")
+    write_series(tmp_path, ZEROS, change=partial(encapsulated, bytes(64), syntax))
+    with pytest.raises(CrossfoldError, match="which nothing here decodes") as raised:
         read_series(tmp_path)
+    assert syntax.name in raised.value.message
+    assert raised.value.remedy.startswith(remedy)
 
 
 def test_what_is_dicom(folder: Path, tmp_path: Path) -> None:
@@ -83,6 +116,48 @@ def test_localizers_and_copies_are_passed_over(tmp_path: Path) -> None:
         change=lambda dataset: setattr(dataset, "ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"]),
     )
     assert read_series(tmp_path).image.array.shape == ZEROS.shape
+
+
+def capture(dataset: Dataset) -> None:
+    """Make a secondary capture of a slice."""
+    dataset.SOPClassUID, dataset.Modality = uid.SecondaryCaptureImageStorage, "OT"
+    dataset.SOPInstanceUID = identifier("capture")
+    dataset.ImageType = ["DERIVED", "SECONDARY"]
+    del dataset.ImagePositionPatient, dataset.PixelSpacing
+
+
+@pytest.mark.parametrize("series", ["", "same"])
+def test_pictures_of_a_series_are_passed_over(series: str, tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", ZEROS, series="same")
+    write_series(tmp_path / "shot", ZEROS[..., :1], series=series, change=capture)
+    assert read_series(tmp_path).image.array.shape == ZEROS.shape
+    with pytest.raises(CrossfoldError, match=r"no series of CT.* there is OT Pelvis \(000\.dcm\)"):
+        read_series(tmp_path / "shot")
+    with pytest.raises(CrossfoldError, match=r"000\.dcm is no slice .* but OT DERIVED SECONDARY"):
+        read_series(tmp_path / "shot/000.dcm")
+
+
+def test_files_that_are_no_dicom_are_passed_over(tmp_path: Path) -> None:
+    write_series(tmp_path, ZEROS)
+    (tmp_path / "._000.dcm").write_bytes(b"\0\5\x16\7" + bytes(300))
+    (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM" + bytes(300))
+    (tmp_path / "empty.dcm").touch()
+    (tmp_path / "folder.dcm").mkdir()
+    (tmp_path / "readme.txt").write_text("scanned on Monday")
+    assert read_series(tmp_path).image.array.shape == ZEROS.shape
+
+
+def test_enhanced_files_of_one_frame_each_are_a_series(
+    hounsfield: np.ndarray, tmp_path: Path
+) -> None:
+    for z in range(hounsfield.shape[2]):
+        path = write_enhanced_series(tmp_path / f"{z}.dcm", hounsfield[..., z : z + 1])
+        dataset = pydicom.dcmread(path)
+        dataset.SeriesInstanceUID = dataset.FrameOfReferenceUID = "1.2.3"
+        place = dataset.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0]
+        place.ImagePositionPatient = [0, 0, 4 * z]
+        dataset.save_as(path)
+    assert np.array_equal(read_series(tmp_path).image.array, hounsfield)
 
 
 def only(number: int, **values: object):
@@ -112,7 +187,15 @@ def without(keyword: str):
         (without("PixelSpacing"), "PixelSpacing is missing"),
         (without("ImagePositionPatient"), "ImagePositionPatient is missing"),
         (without("RescaleSlope"), "without RescaleSlope"),
-        (without("PixelData"), "pixels cannot be read"),
+        (without("PixelData"), "pixels cannot be read .* no pixel data"),
+        (without("Rows"), "has no rows and columns"),
+        (without("SeriesInstanceUID"), "damaged .* no SeriesInstanceUID"),
+        (without("SOPClassUID"), "damaged .* does not say what it is"),
+        (only(2, SOPInstanceUID=identifier("one"), Rows=4), "differ in Rows"),
+        (lambda dataset: setattr(dataset, "SOPInstanceUID", "1.2.3"), "have one SOPInstanceUID"),
+        (only(4, ImagePositionPatient=[-50, float("nan"), 42]), "ImagePositionPatient is missing"),
+        (only(4, RescaleSlope=float("inf")), "rescale slope and intercept are inf"),
+        (only(4, NumberOfFrames=2, PixelData=bytes(48)), "2 slices, and places for 1"),
     ],
 )
 def test_what_is_no_volume_is_refused(change, message: str, tmp_path: Path) -> None:
@@ -154,6 +237,11 @@ def test_no_series_and_a_single_slice_are_refused(tmp_path: Path) -> None:
 
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     path = write_series(tmp_path, ZEROS)[1]
-    path.write_bytes(path.read_bytes()[:-20])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
     with pytest.raises(CrossfoldError, match=r"007.dcm: its pixels cannot be read"):
         read_series(tmp_path)
+    for size in (132, 200, 600):
+        path.write_bytes(whole[:size])
+        with pytest.raises(CrossfoldError, match=r"007.dcm: damaged or truncated"):
+            read_series(tmp_path)
