@@ -38,15 +38,8 @@ class Workspace:
 
     Parameters
     ----------
-    profile
-        Folder of the Snakemake profile; its settings count where it exists.
-    sdk
-        v2 or v1; empty: what the profile says.
-
-    Raises
-    ------
-    CrossfoldError
-        If the plugin is not installed, or no workspace is configured.
+    profile, sdk
+        As for `Connection`, whose errors it raises.
     """
 
     def __init__(self, profile: Path, sdk: str = "") -> None:

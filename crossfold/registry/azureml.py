@@ -27,17 +27,8 @@ class AzureRegistry:
 
     Parameters
     ----------
-    profile
-        Folder of the Snakemake profile; its settings count where it exists.
-    sdk
-        v2 or v1; empty: what the profile says.
-
-    Raises
-    ------
-    NoWorkspaceError
-        If the plugin is not installed, or no workspace is configured.
-    CrossfoldError
-        If a workspace is configured in part.
+    profile, sdk
+        As for `Connection`, whose errors it raises.
     """
 
     def __init__(self, profile: Path = PROFILE, sdk: str = "") -> None:
