@@ -92,11 +92,9 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
 
 
 def _predict(parsed: argparse.Namespace) -> int:
-    from crossfold.config.base import nearest
     from crossfold.errors import CrossfoldError
     from crossfold.paper.overlay import draw_overlay
     from crossfold.prediction.bundle import Bundle
-    from crossfold.prediction.checks import ACCEPTABLE
     from crossfold.prediction.inputs import find_subjects
     from crossfold.prediction.memory import peak_memory_gb
     from crossfold.prediction.predicting import Options
@@ -104,12 +102,7 @@ def _predict(parsed: argparse.Namespace) -> int:
     from crossfold.prediction.sending import Request, predict_there
     from crossfold.registry.references import locate
 
-    for check in parsed.accept:
-        if check not in ACCEPTABLE:
-            raise CrossfoldError(
-                f"--accept {check}: there is no such check that can be accepted",
-                remedy=nearest(check, ACCEPTABLE),
-            )
+    _require_acceptable(parsed.accept)
     located = locate(
         parsed.model,
         registry=parsed.registry,
@@ -157,6 +150,19 @@ def _predict(parsed: argparse.Namespace) -> int:
         raise
     print(report(summary, output, peak_gb))
     return int((summary["state"] == "refused").any())
+
+
+def _require_acceptable(checks: list[str]) -> None:
+    from crossfold.config.base import nearest
+    from crossfold.errors import CrossfoldError
+    from crossfold.prediction.checks import ACCEPTABLE
+
+    for check in checks:
+        if check not in ACCEPTABLE:
+            raise CrossfoldError(
+                f"--accept {check}: there is no such check that can be accepted",
+                remedy=nearest(check, ACCEPTABLE),
+            )
 
 
 def _submission(profile: Path) -> Callable[[Path], None]:

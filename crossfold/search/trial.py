@@ -150,22 +150,27 @@ def run_trial(
         if problem := _network_problem(material, drawn):
             Outcome(FAILED, problem).write(folder / RESULT)
             return
-        seen = _History(_stopping(material, drawn.training.epochs))
-        try:
-            place = f"{material.name}/search/trial_{proposal.trial}/fold_{material.fold}"
-            trained = _train(material, drawn, state_directory / place, seen, threads)
-            if not (reason := seen.read(trained / TRAINING)):
-                weights = checkpoint(trained / "checkpoints", drawn.training.epochs)
-                write_metrics(folder / METRICS, _measure(material, drawn, weights, folder, threads))
-        except (DivergedError, MemoryError, RuntimeError) as error:
-            if not isinstance(error, DivergedError) and not is_out_of_memory(error):
-                raise
-            message = error.message if isinstance(error, DivergedError) else str(error)
-            _outcome(FAILED, message.splitlines()[0], seen.frame).write(folder / RESULT)
-            return
-        _copy_history(trained / TRAINING, folder / TRAINING, int(seen.frame["epoch"].max()))
-        status = STOPPED if reason else COMPLETE
-        _outcome(status, reason or "", seen.frame).write(folder / RESULT)
+        place = f"{material.name}/search/trial_{proposal.trial}/fold_{material.fold}"
+        _train_and_measure(material, drawn, folder, state_directory / place, threads)
+
+
+def _train_and_measure(
+    material: Material, drawn: ModelConfig, folder: Path, state_directory: Path, threads: int
+) -> None:
+    seen = _History(_stopping(material, drawn.training.epochs))
+    try:
+        trained = _train(material, drawn, state_directory, seen, threads)
+        if not (reason := seen.read(trained / TRAINING)):
+            weights = checkpoint(trained / "checkpoints", drawn.training.epochs)
+            write_metrics(folder / METRICS, _measure(material, drawn, weights, folder, threads))
+    except (DivergedError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, DivergedError) and not is_out_of_memory(error):
+            raise
+        message = error.message if isinstance(error, DivergedError) else str(error)
+        _outcome(FAILED, message.splitlines()[0], seen.frame).write(folder / RESULT)
+        return
+    _copy_history(trained / TRAINING, folder / TRAINING, int(seen.frame["epoch"].max()))
+    _outcome(STOPPED if reason else COMPLETE, reason or "", seen.frame).write(folder / RESULT)
 
 
 def _stopping(material: Material, epochs: int) -> QuantileStopping | None:

@@ -54,8 +54,11 @@ class Checkout:
         return [str(SNAKEMAKE), "--cores", "2", "--nocolor", *map(str, arguments)]
 
     def snakemake(self, *arguments: str | Path) -> Run:
+        return self.run(self.command(*arguments))
+
+    def run(self, command: list[str]) -> Run:
         done = subprocess.run(
-            self.command(*arguments),
+            command,
             cwd=self.folder,
             env=self.environment,
             capture_output=True,

@@ -154,16 +154,7 @@ def test_jobs_of_a_killed_run_are_picked_up_by_the_next(
 
 
 def predict(checkout: Checkout, *arguments: object) -> Run:
-    command = [sys.executable, "-m", "crossfold", "predict", *map(str, arguments)]
-    done = subprocess.run(
-        command,
-        cwd=checkout.folder,
-        env=checkout.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return Run(done.returncode, done.stdout, done.stderr)
+    return checkout.run([sys.executable, "-m", "crossfold", "predict", *map(str, arguments)])
 
 
 def test_images_are_predicted_there_as_they_are_here(
