@@ -28,7 +28,7 @@ class Fault:
 
     Faults of jobs: `fail_at_start` ends it before its command runs, `stuck` leaves it in the queue,
     `preempt` kills it `seconds` after its start, or as soon as `log` is found in its log, or
-    `mount` in the path (within its mount) of a file that has reached the storage.
+    `mount` in the path (within its mount) of a file that has reached the storage with content.
     """
 
     kind: str

@@ -83,22 +83,26 @@ class Mirror:
             list(pool.map(fetch, (blob for blob in blobs if not blob.name.endswith("/"))))
 
     def push(self) -> list[str]:
-        """Upload what is new or changed, delete what is gone; the names of what was uploaded."""
+        """Upload what is new or changed, delete what is gone; return the names of what arrived.
+
+        A file that is still empty has not: its writer has opened it, and is about to write.
+        """
         present: dict[str, Fingerprint] = {}
-        uploaded = []
+        arrived = []
         for name, path in self._files():
             try:
                 present[name] = Fingerprint.of(path)
                 if self._synchronised.get(name) != present[name]:
                     self._upload(name, path)
-                    uploaded.append(name)
+                    if present[name].size:
+                        arrived.append(name)
             except FileNotFoundError:  # the job renamed or removed it just now
                 present.pop(name, None)
         for name in self._synchronised.keys() - present.keys():
             with contextlib.suppress(ResourceNotFoundError):  # another job may have been quicker
                 self._container.delete_blob(self._prefix + name)
         self._synchronised = present
-        return uploaded
+        return arrived
 
     def _files(self) -> Iterator[tuple[str, Path]]:
         for folder, _, names in os.walk(self._folder):

@@ -122,11 +122,11 @@ class Node:
         while process.poll() is None:
             now = time.monotonic()
             elapsed = now - start
-            uploaded = None
+            arrived = None
             if now >= next_time:
-                uploaded = self._synchronise()
+                arrived = self._synchronise()
                 next_time = time.monotonic() + self._pause_s(time.monotonic() - now)
-            if self._is_preempted(elapsed, uploaded):
+            if self._is_preempted(elapsed, arrived):
                 _kill(process, signal.SIGKILL)
                 return Outcome.PREEMPTED
             if self.job.cancellation.is_set():
@@ -157,12 +157,12 @@ class Node:
         except psutil.Error:  # it has ended, or is somebody else's
             return False
 
-    def _is_preempted(self, elapsed_s: float, uploaded: list[str] | None) -> bool:
+    def _is_preempted(self, elapsed_s: float, arrived: list[str] | None) -> bool:
         for fault in self.faults.preemptions(self.job.name):
             if fault.log or fault.mount:
-                is_due = uploaded is not None and (
+                is_due = arrived is not None and (
                     bool(fault.log and re.search(fault.log, self._log.read_text(errors="replace")))
-                    or bool(fault.mount and any(re.search(fault.mount, n) for n in uploaded))
+                    or bool(fault.mount and any(re.search(fault.mount, n) for n in arrived))
                 )
             else:
                 is_due = elapsed_s >= fault.seconds

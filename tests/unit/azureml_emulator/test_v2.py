@@ -158,15 +158,16 @@ def test_preempted_job_finds_what_was_synchronised(azureml, submit):
     state = "${{outputs.store}}/state"
     submit(
         "train",
-        f"ls -A . {state}; touch only-here; test -e {state}/step1 && exit;"
-        f"mkdir -p {state}; touch {state}/step1; sleep 60 & wait",
+        f"ls -A . {state}; touch only-here; cat {state}/step1 && exit;"
+        f"mkdir -p {state}; exec 3> {state}/step1; sleep 1; echo done >&3; sleep 60 & wait",
         outputs=MOUNTED,
     )
     job = azureml.wait_for("train")
     assert job.statuses[4:6] == ["Running", "Queued"]
     assert (job.status, job.exit_codes) == ("Completed", [None, 0])
-    assert "step1" not in job.logs[0]
-    assert "step1" in job.logs[1]
+    assert "done" not in job.logs[0].splitlines()
+    # A file is not there until its writer has written something.
+    assert "done" in job.logs[1]
     assert "only-here" not in job.logs[1]
 
 
