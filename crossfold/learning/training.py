@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import shutil
@@ -80,6 +81,7 @@ def train_fold(
     state_directory: Path,
     threads: int = 1,
     initial: InitialWeights | None = None,
+    own_code: Sequence[Path] = (),
     diagnostics: DiagnosticsConfig | None = None,
     tensorboard: Path | None = None,
     example_images: Path | None = None,
@@ -111,6 +113,8 @@ def train_fold(
     initial
         Weights to start from instead of random ones; what became of each tensor is written beside
         the checkpoints.
+    own_code
+        Files of a site's own network, loss or transforms: a state that others made is left alone.
     diagnostics
         Section `diagnostics`.
     tensorboard, example_images
@@ -141,6 +145,8 @@ def train_fold(
     }
     if initial:
         identity["init_from"] = initial.digests()
+    if digests := [hashlib.sha256(file.read_bytes()).hexdigest() for file in own_code]:
+        identity["own_code"] = digests
     state = TrainingState(state_directory, identity, config)
     saved = of_first(state.load)
     if saved:

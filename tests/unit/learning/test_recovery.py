@@ -58,7 +58,14 @@ class Dropping(nn.Module):
 NETWORK = NetworkConfig(_target_=f"{__name__}.Dropping")
 
 
-def train(preprocessed: Path, folder: Path, config: TrainingConfig = CONFIG) -> Path:
+def train(
+    preprocessed: Path,
+    folder: Path,
+    config: TrainingConfig = CONFIG,
+    *,
+    own_code: Path = Path(__file__),
+    state: Path | None = None,
+) -> Path:
     subjects = list(Plan.read(preprocessed).digests)
     train_fold(
         preprocessed,
@@ -72,7 +79,8 @@ def train(preprocessed: Path, folder: Path, config: TrainingConfig = CONFIG) -> 
         checkpoints=folder / "checkpoints",
         history=folder / "training.csv",
         machine=folder / "machine.json",
-        state_directory=folder / "state",
+        state_directory=state or folder / "state",
+        own_code=[own_code],
     )
     return folder
 
@@ -186,6 +194,21 @@ def extend(preprocessed: Path, folder: Path, *, first: TrainingConfig, then: Tra
     train(preprocessed, folder, then)
     record = json.loads((folder / "machine.json").read_text(encoding="utf-8"))
     return record["continued_after_epoch"]
+
+
+@pytest.mark.parametrize(("is_edited", "continued_after"), [(False, 4), (True, 0)])
+def test_what_an_own_network_was_before_its_edit_is_not_continued(
+    preprocessed: Path, tmp_path: Path, is_edited: bool, continued_after: int
+) -> None:
+    own_code = tmp_path / "networks.py"
+    own_code.write_text("CHANNELS = 4\n", encoding="utf-8")
+    short, long = changed(epochs=4, **CONSTANT), changed(epochs=8, **CONSTANT)
+    train(preprocessed, tmp_path, short, own_code=own_code)
+    if is_edited:
+        own_code.write_text("CHANNELS = 8\n", encoding="utf-8")
+    train(preprocessed, tmp_path / "again", long, own_code=own_code, state=tmp_path / "state")
+    record = json.loads((tmp_path / "again/machine.json").read_text(encoding="utf-8"))
+    assert record["continued_after_epoch"] == continued_after
 
 
 def delete(path: Path) -> None:
