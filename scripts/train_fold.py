@@ -37,5 +37,4 @@ with job(snakemake):
             resources_every_s=snakemake.resources.resources_every_s,
         ),
         initial=InitialWeights.from_rule(snakemake.input.initial, snakemake.params.init_from),
-        own_code=[*map(Path, snakemake.input.get("own_code", []))],
     )

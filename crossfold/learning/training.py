@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import shutil
@@ -20,6 +19,8 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from crossfold.config.diagnostics import DiagnosticsConfig
+from crossfold.config.functions import targets_in
+from crossfold.config.imports import own_digests
 from crossfold.config.learning import NetworkConfig, TrainingConfig
 from crossfold.data.preprocessing import Plan
 from crossfold.errors import CrossfoldError
@@ -81,7 +82,6 @@ def train_fold(
     state_directory: Path,
     threads: int = 1,
     initial: InitialWeights | None = None,
-    own_code: Sequence[Path] = (),
     diagnostics: DiagnosticsConfig | None = None,
     tensorboard: Path | None = None,
     example_images: Path | None = None,
@@ -113,8 +113,6 @@ def train_fold(
     initial
         Weights to start from instead of random ones; what became of each tensor is written beside
         the checkpoints.
-    own_code
-        Files of a site's own network, loss or transforms: a state that others made is left alone.
     diagnostics
         Section `diagnostics`.
     tensorboard, example_images
@@ -145,8 +143,10 @@ def train_fold(
     }
     if initial:
         identity["init_from"] = initial.digests()
-    if digests := [hashlib.sha256(file.read_bytes()).hexdigest() for file in own_code]:
-        identity["own_code"] = digests
+    # Files of a site's own network, loss and transforms: what older ones made is not continued.
+    sections = [section.model_dump(by_alias=True, mode="json") for section in (network, config)]
+    if own_code := own_digests(targets_in(sections, "")):
+        identity["own_code"] = own_code
     state = TrainingState(state_directory, identity, config)
     saved = of_first(state.load)
     if saved:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from crossfold.config.imports import file_of, files_of_module, parsed
 from crossfold.errors import CrossfoldError
 
 
@@ -58,10 +59,11 @@ class OwnCode:
             root = self._root(module)
             if root is None:
                 continue
-            file = _file_of(root, module)
+            file = file_of(root, module)
             if file is None:
+                missing = root.joinpath(*module.split(".")[1:])
                 raise CrossfoldError(
-                    f"{key}: cannot import {target}: there is no {root / _below(module)}.py",
+                    f"{key}: cannot import {target}: there is no {missing}.py",
                     remedy="check the spelling, and the folder of the configuration file",
                 )
             if name not in _defined(file):
@@ -69,7 +71,7 @@ class OwnCode:
                     f"{key}: cannot import {target}: {file} has no `{name}`",
                     remedy="check the spelling",
                 )
-            self._follow(module, found)
+            found |= dict.fromkeys(files_of_module(module, self._root))
         return [str(file) for file in found]
 
     def _root(self, module: str) -> Path | None:
@@ -80,18 +82,6 @@ class OwnCode:
         is_here = Path(top).is_dir() or Path(f"{top}.py").is_file()
         return Path(top) if is_here and top != "crossfold" else None
 
-    def _follow(self, module: str, found: dict[Path, None]) -> None:
-        """Add the file of a module, those of the packages around it, and those that it imports."""
-        parts = module.split(".")
-        for depth in range(1, len(parts) + 1):
-            name = ".".join(parts[:depth])
-            root = self._root(name)
-            file = root and _file_of(root, name)
-            if file and file not in found:
-                found[file] = None
-                for imported in _imported(file, name):
-                    self._follow(imported, found)
-
 
 def _append(variable: str, folders: Iterable[str]) -> None:
     known = [folder for folder in os.environ.get(variable, "").split(os.pathsep) if folder]
@@ -100,31 +90,10 @@ def _append(variable: str, folders: Iterable[str]) -> None:
         del os.environ[variable]
 
 
-def _below(module: str) -> Path:
-    return Path(*module.split(".")[1:])
-
-
-def _file_of(root: Path, module: str) -> Path | None:
-    """Return the file of a module in the package whose folder is `root`."""
-    path = root / _below(module)
-    # A path without a name of its own is the package, or a module beside the Snakefile.
-    candidates = (path / "__init__.py", path.with_suffix(".py"))
-    return next((file for file in candidates if file.is_file()), None)
-
-
-def _parsed(file: Path) -> ast.Module:
-    try:
-        return ast.parse(file.read_bytes())
-    except SyntaxError as error:
-        raise CrossfoldError(
-            f"{file}: line {error.lineno}: {error.msg}", remedy="mend the file"
-        ) from error
-
-
 def _defined(file: Path) -> set[str]:
     """Return the names that a module has at its top level; its conditions are not judged."""
     names = set()
-    for node in ast.walk(_parsed(file)):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             names.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -132,17 +101,3 @@ def _defined(file: Path) -> set[str]:
         elif isinstance(node, ast.alias):
             names.add((node.asname or node.name).partition(".")[0])
     return names
-
-
-def _imported(file: Path, module: str) -> Iterator[str]:
-    """Yield the names that a module imports: of modules, and of what could be modules in them."""
-    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(_parsed(file)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1]
-            base = ".".join([*above, *filter(None, [node.module])]) if node.level else node.module
-            if base:
-                yield base
-                yield from (f"{base}.{alias.name}" for alias in node.names)

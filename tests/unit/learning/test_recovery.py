@@ -63,7 +63,7 @@ def train(
     folder: Path,
     config: TrainingConfig = CONFIG,
     *,
-    own_code: Path = Path(__file__),
+    network: NetworkConfig = NETWORK,
     state: Path | None = None,
 ) -> Path:
     subjects = list(Plan.read(preprocessed).digests)
@@ -73,14 +73,13 @@ def train(
         validation_subjects=subjects[4:],
         images=["ct"],
         structures=["shell", "core"],
-        network=NETWORK,
+        network=network,
         config=config,
         fold=1,
         checkpoints=folder / "checkpoints",
         history=folder / "training.csv",
         machine=folder / "machine.json",
         state_directory=state or folder / "state",
-        own_code=[own_code],
     )
     return folder
 
@@ -198,15 +197,21 @@ def extend(preprocessed: Path, folder: Path, *, first: TrainingConfig, then: Tra
 
 @pytest.mark.parametrize(("is_edited", "continued_after"), [(False, 4), (True, 0)])
 def test_what_an_own_network_was_before_its_edit_is_not_continued(
-    preprocessed: Path, tmp_path: Path, is_edited: bool, continued_after: int
+    preprocessed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_edited: bool,
+    continued_after: int,
 ) -> None:
-    own_code = tmp_path / "networks.py"
-    own_code.write_text("CHANNELS = 4\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    own_code = tmp_path / f"lab_{is_edited}.py"
+    own_code.write_text(f"from {__name__} import Dropping as Own\n", encoding="utf-8")
+    network = NetworkConfig(_target_=f"{own_code.stem}.Own")
     short, long = changed(epochs=4, **CONSTANT), changed(epochs=8, **CONSTANT)
-    train(preprocessed, tmp_path, short, own_code=own_code)
+    train(preprocessed, tmp_path, short, network=network)
     if is_edited:
-        own_code.write_text("CHANNELS = 8\n", encoding="utf-8")
-    train(preprocessed, tmp_path / "again", long, own_code=own_code, state=tmp_path / "state")
+        own_code.write_text(f"from {__name__} import Dropping as Own  # edited\n", encoding="utf-8")
+    train(preprocessed, tmp_path / "again", long, network=network, state=tmp_path / "state")
     record = json.loads((tmp_path / "again/machine.json").read_text(encoding="utf-8"))
     assert record["continued_after_epoch"] == continued_after
 
