@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 
+from crossfold import __version__
 from crossfold.commands import (
     config,
     crate,
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int | None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="crossfold", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"crossfold {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_parser(commands)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -379,3 +380,11 @@ def test_monitor_says_when_there_is_nothing_to_show(
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "There are no learning curves yet.\n"
+
+
+def test_the_version_is_the_one_to_cite(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    cited = re.search(r"^version: (.+)$", (REPOSITORY / "CITATION.cff").read_text(), flags=re.M)
+    assert cited
+    assert capsys.readouterr().out == f"crossfold {cited[1]}\n"
