@@ -170,6 +170,8 @@ def maps_of(
 
 def _as_bytes(posterior: NDArray[np.unsignedinteger], whole: int) -> NDArray[np.uint8]:
     """Bring integers in units of 1 / `whole` to the unit of files, rounded half up."""
+    if whole == POSTERIOR_SCALE:  # one member
+        return posterior.astype(np.uint8, copy=False)
     steps, remainder = divmod(whole, POSTERIOR_SCALE)
     stored = np.empty_like(posterior, dtype=np.uint8)
     for structure, target in zip(
