@@ -64,7 +64,7 @@ rule train_trial:
         own_code=own_code_by_target,
         synthetic=lambda wildcards: CONFIG.datasets[model_of(wildcards).dataset].synthetic,
         version=STAGE_VERSION,
-        code=fingerprint("search/stopping.py", "search/trial.py"),
+        code=fingerprint("search/feasible.py", "search/stopping.py", "search/trial.py"),
         reading=fingerprint("images.py", "data/dataset.py", "learning/networks"),
         prediction=fingerprint_with_imports("prediction/fold.py"),
         measuring=fingerprint_with_imports("evaluation/measure.py"),
@@ -112,6 +112,7 @@ rule write_search:
     input:
         trials=last_round(paths.SEARCH_TRIALS),
         curves=last_round(paths.SEARCH_CURVES),
+        plan=if_planned(paths.MODEL_PLAN),
     output:
         csv=paths.SEARCH,
         page=paths.SEARCH_PAGE,
@@ -119,10 +120,10 @@ rule write_search:
     log:
         "logs/write_search/{model}.log",
     params:
-        search=lambda wildcards: search_of_model(wildcards).model_dump(mode="json"),
-        description=lambda wildcards: model_of(wildcards).description,
+        model=lambda wildcards: written_keys(model_of(wildcards)),
         synthetic=lambda wildcards: CONFIG.datasets[model_of(wildcards).dataset].synthetic,
-        table=fingerprint("search/best.py", "search/table.py"),
+        config=fingerprint("config/trials.py"),
+        table=fingerprint("search/best.py", "search/table.py", "search/tuned.py"),
         code=fingerprint_with_imports("paper/search/page.py"),
         software=software_of("paper"),
     conda:

@@ -24,8 +24,10 @@ def _search(parsed: Namespace) -> None:
     from crossfold.search.best import advice
     from crossfold.search.table import parameters_of, read_trials
 
-    table = Path(paths.SEARCH.format(model=parsed.model))
-    if not table.is_file():
+    table, best = (
+        Path(file.format(model=parsed.model)) for file in (paths.SEARCH, paths.SEARCH_BEST)
+    )
+    if not (table.is_file() and best.is_file()):
         raise CrossfoldError(
             f"{table}: there is no such search",
             remedy=f"give the model a `search:` and run `snakemake --cores all {table}`",
@@ -39,7 +41,7 @@ def _search(parsed: Namespace) -> None:
     print(table_text(("trial", "status", "mean", *keys), rows))
     if len(trials) > _SHOWN:
         print(f"… and {len(trials) - _SHOWN} more in {table}")
-    print(f"\n{advice(parsed.model, trials)}")
+    print(f"\n{advice(best.read_text(encoding='utf-8'), trials)}")
 
 
 def _score(mean: float) -> str:

@@ -14,8 +14,8 @@ from crossfold.errors import CrossfoldError
 
 SHIPPED = Path(__file__).with_name("bases")
 """Folder of the bases that come with Crossfold: `Name` in `file.yaml` is the base `file.Name`."""
-# A mapping that names another kind of thing replaces its base instead of being merged into it.
-_KIND_KEYS = ("_target_", "method", "source")
+KIND_KEYS = ("_target_", "method", "source")
+"""A mapping that names another kind of thing replaces its base instead of being merged into it."""
 
 
 class BrokenChainError(CrossfoldError):
@@ -70,7 +70,7 @@ def merge(base: Any, override: Any) -> Any:
     """
     if not (isinstance(base, Mapping) and isinstance(override, Mapping)):
         return override
-    if any(key in override and override[key] != base.get(key) for key in _KIND_KEYS):
+    if any(key in override and override[key] != base.get(key) for key in KIND_KEYS):
         return dict(override)
     merged = dict(base)
     for key, value in override.items():

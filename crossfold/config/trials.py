@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue, ValidationError
 
 from crossfold.config.base import nearest
+from crossfold.config.inheritance import KIND_KEYS
 from crossfold.config.planning import written_keys
 from crossfold.config.search import SearchConfig, Space
 from crossfold.errors import CrossfoldError
@@ -98,11 +99,14 @@ def drawn_model(
     raw["training"] |= {"checkpoints": {}, "extended_from": []}
     if epochs:
         raw["training"]["epochs"] = epochs
-    for key, value in values.items():
+    # A kind of network or optimiser first: what another kind was told is not for it.
+    for key, value in sorted(values.items(), key=lambda item: not _names_kind(item[0])):
         *above, last = key.split(".")
         section = raw
         for part in above:
             section = section[part]
+        if last in KIND_KEYS and section.get(last) != _normal(value):
+            section.clear()
         section[last] = value
     return type(model).model_validate(raw)
 
@@ -163,12 +167,23 @@ def check_search(model: ModelConfig) -> None:
             raise ValueError(f"search.{key}: no value of it is valid; {problems[0]}")
 
 
+def _names_kind(key: str) -> bool:
+    return key.rpartition(".")[2] in KIND_KEYS
+
+
+def _normal(kind: JsonValue) -> JsonValue:
+    """Return the name of a kind as a section has it, an import path with dots throughout."""
+    return kind.replace(":", ".", 1) if isinstance(kind, str) else kind
+
+
 def _sections(model: ModelConfig) -> dict[str, Any]:
     return model.model_dump(mode="json", by_alias=True, include={*SECTIONS})
 
 
 def _key_of(name: str, sections: Mapping[str, Any], model: ModelConfig) -> str:
     """Return the key in full that a name means."""
+    if name == "network":
+        return name  # as a whole: each kind of network has arguments of its own
     keys = [key for key, _ in _leaves(sections) if key not in SECTIONS]
     if model.network.target == UNET:
         keys = [*dict.fromkeys([*keys, *(f"network.{argument}" for argument in UNET_ARGUMENTS)])]

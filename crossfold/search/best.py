@@ -7,14 +7,10 @@ from collections.abc import Hashable
 from typing import Any
 
 import pandas as pd
-import yaml
 
-from crossfold.search.table import COMPLETE, parameters_of, value_of
+from crossfold.search.table import COMPLETE
 
 Row = dict[Hashable, Any]
-
-TUNED = "Tuned"
-"""What is added to the name of a model for the one with the best values."""
 
 
 def best_trial(trials: pd.DataFrame) -> Row | None:
@@ -23,30 +19,6 @@ def best_trial(trials: pd.DataFrame) -> Row | None:
     # Of equal ones, the earlier.
     ordered = finished.sort_values(["mean", "trial"], ascending=[False, True])
     return ordered.head(1).to_dict("records")[0] if len(ordered) else None
-
-
-def snippet(name: str, trials: pd.DataFrame) -> str:
-    """Return a model with the values of the best trial, as YAML for `models:` of config.yaml.
-
-    It is a model of its own, because the results of the other one stay what they are.
-    """
-    best = best_trial(trials)
-    if best is None:
-        return f"# No trial of {name} has ended, so there is no best one.\n"
-    sections: dict[str, Any] = {"base": name}
-    for key in parameters_of(trials):
-        if not best[key]:
-            continue  # the model as it is, and its network's own default
-        *above, last = key.split(".")
-        section = sections
-        for part in above:
-            section = section.setdefault(part, {})
-        section[last] = value_of(best[key])
-    model = {"models": {f"{name}{TUNED}": sections}}
-    note = f"# Trial {best['trial']} of results/{name}/search.csv: {best['mean']:.4f}\n"
-    # By default, models are compared on the subjects out of fold, by which this one was chosen.
-    note += f"# Compare it with {name} on the test set: statistics: {{primary_split: test}}\n"
-    return note + yaml.safe_dump(model, sort_keys=False, default_flow_style=None)
 
 
 def warning(trials: pd.DataFrame) -> str:
@@ -68,12 +40,20 @@ def gain_text(best: Row) -> str:
     return said + (", which may be chance" if low <= 0 else "")
 
 
-def advice(name: str, trials: pd.DataFrame) -> str:
-    """Return what a user reads in the end: the best values, and a warning."""
+def advice(snippet: str, trials: pd.DataFrame) -> str:
+    """Return what a user reads in the end: the best values, and a warning.
+
+    Parameters
+    ----------
+    snippet
+        The best trial as YAML, as `crossfold.search.tuned.snippet` writes it.
+    trials
+        Table of all trials.
+    """
     best = best_trial(trials)
     if best is None:
-        return snippet(name, trials).strip()
-    lines = [snippet(name, trials), warning(trials)]
+        return snippet.strip()
+    lines = [snippet, warning(trials)]
     if gain := gain_text(best):
         lines.append(f"{gain}.")
     if best["trial"] == trials["trial"].min() and len(trials) > 1:

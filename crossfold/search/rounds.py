@@ -102,7 +102,7 @@ def read_curves(path: Path) -> pd.DataFrame:
 def write_curves(path: Path, curves: pd.DataFrame) -> None:
     """Write the curves."""
     with atomic_path(path) as temporary:
-        curves.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+        curves.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def finished(curves: pd.DataFrame, fold: int) -> pd.DataFrame:

@@ -182,7 +182,7 @@ def read_trials(path: Path) -> pd.DataFrame:
 
 def parameters_of(trials: pd.DataFrame) -> list[str]:
     """Return the columns of parameters: keys in full."""
-    return [name for name in trials.columns if name.partition(".")[0] in SECTIONS and "." in name]
+    return [name for name in trials.columns if name.partition(".")[0] in SECTIONS]
 
 
 def value_text(value: JsonValue) -> str:

@@ -26,7 +26,6 @@ from crossfold.evaluation.measure import Measurement, measure_segmentations
 from crossfold.evaluation.tables import write_metrics
 from crossfold.images import atomic_directory
 from crossfold.learning import STAGE_VERSION
-from crossfold.learning.cards import make_card
 from crossfold.learning.initial import InitialWeights
 from crossfold.learning.optimisation import DivergedError
 from crossfold.learning.training import train_fold
@@ -34,6 +33,7 @@ from crossfold.paths import checkpoint
 from crossfold.prediction.conditions import is_out_of_memory
 from crossfold.prediction.fold import predict_fold
 from crossfold.prediction.member import PredictionSettings
+from crossfold.search.feasible import network_problem
 from crossfold.search.proposals import Proposal
 from crossfold.search.rounds import METRICS, RESULT, TRAINING, finished
 from crossfold.search.stopping import QuantileStopping
@@ -91,7 +91,9 @@ class _History:
         self.frame = pd.DataFrame({"epoch": [], "phase": [], "seconds": []})
 
     def __call__(self, history: pd.DataFrame) -> str | None:
-        self.frame = history
+        # With the digits of training.csv, from which the same has to be decided again.
+        rounded = [float(f"{value:.6g}") for value in history["value"]]
+        self.frame = history = history.assign(value=rounded)
         return self.stopping(history) if self.stopping and len(history) else None
 
     def read(self, path: Path) -> str | None:
@@ -147,7 +149,7 @@ def run_trial(
         drawn = drawn.model_copy(
             update={"training": drawn.training.model_copy(update={"device": device})}
         )
-        if problem := _network_problem(material, drawn):
+        if problem := network_problem(Plan.read(material.preprocessed), drawn):
             Outcome(FAILED, problem).write(folder / RESULT)
             return
         place = f"{material.name}/search/trial_{proposal.trial}/fold_{material.fold}"
@@ -178,21 +180,6 @@ def _stopping(material: Material, epochs: int) -> QuantileStopping | None:
     if not material.prune or material.curves is None:
         return None
     return QuantileStopping(material.prune, finished(material.curves, material.fold), epochs)
-
-
-def _network_problem(material: Material, drawn: ModelConfig) -> str:
-    """Say why the network of a trial cannot be built; empty where it can."""
-    try:
-        make_card(
-            Plan.read(material.preprocessed),
-            images=drawn.images,
-            structures=drawn.structures,
-            network=drawn.network,
-            config=drawn.training,
-        ).build()
-    except CrossfoldError as error:
-        return error.message
-    return ""
 
 
 def _copy_history(source: Path, target: Path, last_epoch: int) -> None:

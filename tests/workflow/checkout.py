@@ -77,6 +77,17 @@ class Checkout:
         }
         return inherited | self.variables
 
+    def running_states(self, training: str = "") -> list[Path]:
+        """States of trainings that have not ended, below a folder of `.state`.
+
+        Files may be renamed while it looks, which `Path.rglob` does not survive.
+        """
+        return [
+            Path(folder, "state.pt")
+            for folder, _, names in os.walk(self.folder / ".state" / training)
+            if "state.pt" in names and "finished" not in Path(folder).parts
+        ]
+
     def write(self, name: str, text: str) -> Path:
         file = self.folder / name
         file.write_text(text, encoding="utf-8")

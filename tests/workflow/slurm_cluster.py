@@ -132,7 +132,7 @@ class SlurmCluster:
         rows = sorted((line.split("|") for line in lines), key=lambda row: int(row[0]))
         return [BatchJob(*row[:3], int(row[3]), *row[4:7]) for row in rows]
 
-    def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 180) -> None:
         """Look at something until it is true."""
         deadline = time.monotonic() + seconds
         while not condition():

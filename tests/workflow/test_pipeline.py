@@ -104,7 +104,7 @@ def test_every_file_of_a_model_is_there(checkout: Checkout) -> None:
         assert names(model / "ensemble" / kind) == TEST_SUBJECTS
     assert not list(checkout.folder.rglob(".part-*"))
     # Nothing is under way; what has ended is there for more epochs.
-    assert not list((checkout.folder / ".state").glob("*/fold_*/*/state.pt"))
+    assert not checkout.running_states()
     assert len(list((checkout.folder / ".state").glob("Tiny/fold_*/finished/*/state.pt"))) == 2
 
 
@@ -278,7 +278,7 @@ def kill_during_training(checkout: Checkout) -> None:
         start_new_session=True,
     ) as process:
         deadline = time.monotonic() + 120
-        while not list((checkout.folder / ".state").glob("*/fold_*/*/state.pt")):
+        while not checkout.running_states():
             assert process.poll() is None, "the run ended before it was killed"
             assert time.monotonic() < deadline
             time.sleep(0.01)

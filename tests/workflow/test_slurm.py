@@ -65,10 +65,6 @@ def newest(cluster: SlurmCluster, known: list[BatchJob]) -> list[BatchJob]:
     return [job for job in cluster.jobs() if job.id not in before]
 
 
-def has_state(checkout: Checkout, training: str) -> bool:
-    return any((checkout.folder / ".state" / "Tiny" / training).rglob("state.pt"))
-
-
 def running_job(cluster: SlurmCluster, comment: str) -> BatchJob | None:
     """The job that does something now."""
     jobs = (job for job in cluster.jobs() if job.comment == comment and job.state == "RUNNING")
@@ -98,12 +94,17 @@ def test_folds_that_lose_their_node_give_the_results_of_one_machine(
     """Fold 0 is cancelled, and retried by Snakemake; fold 1 loses its node, and SLURM retries."""
     known = cluster.jobs()
     with started(checkout, *AGAIN) as process:
-        for fold, command in enumerate((["scancel"], ["scontrol", "requeue"])):
-            name = f"fold_{fold}"
-            cluster.wait_until(lambda name=name: has_state(checkout, name), f"{name} is trained")
-            job = running_job(cluster, TRAINING.format(fold))
-            assert job, cluster.jobs()
-            cluster.run(*command, job.id)
+        lose = {0: ["scancel"], 1: ["scontrol", "requeue"]}
+
+        def under_way() -> list[int]:
+            return [fold for fold in lose if checkout.running_states(f"Tiny/fold_{fold}")]
+
+        while lose:  # whichever comes first: a fold is done in seconds
+            cluster.wait_until(under_way, "a fold is trained")
+            for fold in under_way():
+                job = running_job(cluster, TRAINING.format(fold))
+                assert job, cluster.jobs()
+                cluster.run(*lose.pop(fold), job.id)
         printed = process.communicate(timeout=240)[0]
     assert process.returncode == 0, printed
     jobs = newest(cluster, known)
@@ -152,7 +153,9 @@ def test_a_search_on_nodes_without_gpus_is_that_of_one_machine(
     known = cluster.jobs()
     without_gpus = ("--config", "request_gpus=false", "--default-resources")
     with started(checkout, *without_gpus, "slurm_partition=plain", "--", SEARCH) as process:
-        cluster.wait_until(lambda: has_state(checkout, "search/trial_0"), "a trial is trained")
+        cluster.wait_until(
+            lambda: checkout.running_states("Tiny/search/trial_0"), "a trial is trained"
+        )
         job = running_job(cluster, TRIAL.format(0))
         assert job, cluster.jobs()
         cluster.run("scancel", job.id)

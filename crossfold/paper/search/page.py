@@ -16,7 +16,7 @@ from crossfold.paper.report.pictures import Picture
 from crossfold.paper.search.plots import draw_curves, draw_parameters, draw_trials
 from crossfold.paper.style import axis_label
 from crossfold.search.association import associations
-from crossfold.search.best import Row, best_trial, gain_text, snippet, warning
+from crossfold.search.best import Row, best_trial, gain_text, warning
 from crossfold.search.table import COMPLETE, FAILED, STOPPED, parameters_of, value_text
 
 _UNSET = "the network's own"
@@ -47,6 +47,7 @@ def write_page(
     trials: pd.DataFrame,
     curves: pd.DataFrame,
     *,
+    snippet: str,
     description: str = "",
     synthetic: bool = False,
 ) -> None:
@@ -62,6 +63,8 @@ def write_page(
         Its section.
     trials, curves
         Tables of the last round.
+    snippet
+        The best trial as YAML, to paste.
     description
         One sentence about the model.
     synthetic
@@ -77,7 +80,7 @@ def write_page(
         headline=_headline(search, trials, best, as_it_is),
         as_it_is=as_it_is,
         facts=_facts(search, trials),
-        snippet=snippet(name, trials),
+        snippet=snippet,
         warning=warning(trials),
         pictures=_pictures(search, trials, curves),
         parameters=_parameters(search, trials, best, as_it_is, shares),

@@ -85,7 +85,7 @@ def draw_parameters(
                 is_best = (trials["trial"] == best["trial"]).to_numpy()
                 axes.plot((numbers + jitter)[is_best], best["mean"], **_RING)
             _axis(axes, key, space, CONFIG.width_mm / columns - 8)
-            axes.set_xlabel(style.shorten(key.partition(".")[2], 50, CONFIG.font_size_pt))
+            axes.set_xlabel(style.shorten(key.partition(".")[2] or key, 50, CONFIG.font_size_pt))
         marks = _marks(panels.flat[: len(spaces)], best, as_it_is)
         for axes in panels.flat[len(spaces) :]:
             axes.set_axis_off()

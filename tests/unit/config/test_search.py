@@ -21,6 +21,7 @@ from crossfold.config.trials import (
 from crossfold.learning.networks import UNet
 
 RATE = {"log_uniform": [0.0005, 0.01]}
+CHOICE = {"choice": [8, 16]}
 KINDS: list[dict[str, Any]] = [{"method": "sgd"}, {"method": "adamw"}]
 
 
@@ -129,6 +130,32 @@ def test_a_drawn_model_has_the_values_and_nothing_else_new() -> None:
     assert (drawn.training.epochs, drawn.training.batch_size) == (7, 4)
     assert drawn.training.checkpoint_epochs == [7]
     assert drawn_model(searched, {}).training.epochs == 20
+
+
+def test_another_kind_is_told_nothing_that_was_meant_for_the_model() -> None:
+    kinds = {"choice": ["adamw", "sgd", "rmsprop"]}
+    networks = {"choice": ["monai.networks.nets.SegResNet", "crossfold.learning.networks:UNet"]}
+    searched = model(
+        {"optimiser.method": kinds, "network._target_": networks, "network.init_filters": CHOICE},
+        training={"optimiser": {"method": "adamw", "betas": [0.9, 0.99]}},
+    )
+    for method in kinds["choice"]:
+        assert not problem_of(searched, {"training.optimiser.method": method})
+    drawn = drawn_model(searched, {"training.optimiser.method": "adamw"})
+    assert drawn.training.optimiser.model_dump()["betas"] == (0.9, 0.99)
+    # What is searched of the other kind is its own, whichever key stands first.
+    values = {"network.init_filters": 8, "network._target_": networks["choice"][0]}
+    assert drawn_model(searched, values).network.arguments == {"init_filters": 8}
+    same = {"network._target_": networks["choice"][1]}
+    assert drawn_model(searched, same).network.arguments == {"channels": [4, 8]}
+
+
+def test_a_network_is_searched_as_a_whole() -> None:
+    networks = [{"channels": [4, 8]}, {"_target_": "my_lab.nets.MyNet", "width": 3}]
+    searched = model({"network": {"choice": networks}})
+    assert drawn_model(searched, {"network": networks[1]}).network.arguments == {"width": 3}
+    with pytest.raises(ValidationError, match=r"network\.channels is a part of network"):
+        model({"network": {"choice": networks}, "channels": CHOICE})
 
 
 def test_values_that_do_not_go_together_have_a_reason() -> None:

@@ -103,7 +103,8 @@ def test_a_process_that_dies_ends_all_and_training_continues(
 
     def kill() -> None:
         """Kill the second process when the first epoch is done."""
-        while not list(tmp_path.glob("state/*/state.pt")):
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("state/*/state.pt")) and time.monotonic() < deadline:
             time.sleep(0.01)
         os.kill(max(child.pid for child in active_children() if child.pid), signal.SIGKILL)
 

@@ -38,7 +38,15 @@ CURVES = pd.DataFrame(
 
 
 def test_the_page_shows_all_trials_and_the_best_one(tmp_path: Path) -> None:
-    write_page(tmp_path / "search.html", "Lab", SEARCH, TRIALS, CURVES, synthetic=True)
+    write_page(
+        tmp_path / "search.html",
+        "Lab",
+        SEARCH,
+        TRIALS,
+        CURVES,
+        snippet="models: {}",
+        synthetic=True,
+    )
     page = (tmp_path / "search.html").read_text(encoding="utf-8")
     assert "Trial 1 is the best of 4: mean Dice 0.750 on validation subjects" in page
     assert "0.250 more than the model as it is (0.500); 95 % interval of the gain" in page
@@ -52,7 +60,7 @@ def test_the_page_shows_all_trials_and_the_best_one(tmp_path: Path) -> None:
 
 
 def test_what_was_tried_and_what_was_stopped_can_be_read(tmp_path: Path) -> None:
-    write_page(tmp_path / "search.html", "Lab", SEARCH, TRIALS, CURVES)
+    write_page(tmp_path / "search.html", "Lab", SEARCH, TRIALS, CURVES, snippet="models: {}")
     page = (tmp_path / "search.html").read_text(encoding="utf-8")
     rows = {" ".join(re.sub("<[^>]+>", " ", row).split()) for row in re.findall("<tr>.*", page)}
     assert "training.learning_rate 0.001 to 0.1, logarithmic 0.006 0.02" in rows
@@ -60,14 +68,16 @@ def test_what_was_tried_and_what_was_stopped_can_be_read(tmp_path: Path) -> None
     assert {"2 stopped epoch 2: poor", "3 failed the loss is nan"} <= rows
     # Which parameter matters most is not said of two finished trials.
     assert "Share of variance" not in page
-    write_page(tmp_path / "search.html", "Lab", SEARCH, TRIALS[:1], CURVES)
+    write_page(tmp_path / "search.html", "Lab", SEARCH, TRIALS[:1], CURVES, snippet="models: {}")
     page = (tmp_path / "search.html").read_text(encoding="utf-8")
     assert "That is the model as it is: no trial was better." in page
     assert "Stopped or failed" not in page
 
 
 def test_a_page_without_a_finished_trial_says_so(tmp_path: Path) -> None:
-    write_page(tmp_path / "search.html", "Lab", SEARCH, TRIALS[2:], CURVES[:0])
+    write_page(
+        tmp_path / "search.html", "Lab", SEARCH, TRIALS[2:], CURVES[:0], snippet="models: {}"
+    )
     page = (tmp_path / "search.html").read_text(encoding="utf-8")
     assert "No trial has ended" in page
     assert page.count("data:image/png;base64,") == 2
@@ -77,12 +87,13 @@ def test_the_command_prints_the_best_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "results/Lab").mkdir(parents=True)
+    (tmp_path / "results/Lab/search").mkdir(parents=True)
+    (tmp_path / "results/Lab/search/best.yaml").write_text("models: {LabTuned: {base: Lab}}\n")
     write_trials(tmp_path / "results/Lab/search.csv", TRIALS)
     main(["search", "Lab"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["trial", "status", "mean", "network.act", "training.learning_rate"]
     assert lines[1].split()[:3] == ["1", "complete", "0.7500"]
-    assert "    training: {learning_rate: 0.02}" in lines
+    assert "models: {LabTuned: {base: Lab}}" in lines
     with pytest.raises(SystemExit, match="there is no such search"):
         main(["search", "Labb"])

@@ -7,7 +7,7 @@ import pytest
 
 from crossfold.errors import CrossfoldError
 from crossfold.search.association import associations
-from crossfold.search.best import advice, best_trial, snippet
+from crossfold.search.best import advice, best_trial
 from crossfold.search.proposals import Proposal
 from crossfold.search.rounds import (
     METRICS,
@@ -124,7 +124,7 @@ def test_a_trial_is_compared_with_the_model_as_it_is_subject_by_subject(tmp_path
     low, high = 0.1 - 0.2484, 0.1 + 0.2484
     assert table.loc[1, ["gain_low", "gain_high"]].tolist() == pytest.approx([low, high], abs=1e-3)
     assert table.loc[0, ["gain_low", "gain_high"]].isna().all()
-    assert "-0.148 to +0.348, which may be chance" in advice("Lab", table)
+    assert "-0.148 to +0.348, which may be chance" in advice("", table)
     alone = collect_round(0, proposals, folders, metric="dice", structures=["left"]).trials
     assert alone["gain"].isna().all()
 
@@ -137,21 +137,13 @@ def test_curves_that_ended_are_those_that_trials_are_compared_with(tmp_path: Pat
     assert finished(curves, 0).query("trial == 1")["dice"].tolist() == [0.25, 0.5]
 
 
-def test_the_best_trial_becomes_a_model_of_its_own(tmp_path: Path) -> None:
+def test_the_best_trial_is_said_to_be_optimistic(tmp_path: Path) -> None:
     trials = read_trials(collected(tmp_path))
     best = best_trial(trials)
     assert best is not None
     assert best["trial"] == 0
-    assert snippet("Lab", trials).splitlines() == [
-        "# Trial 0 of results/Lab/search.csv: 0.4500",
-        "# Compare it with Lab on the test set: statistics: {primary_split: test}",
-        "models:",
-        "  LabTuned:",
-        "    base: Lab",
-        "    network: {act: relu}",
-        "    training: {learning_rate: 0.01}",
-    ]
-    said = advice("Lab", trials)
+    said = advice("models: {}", trials)
+    assert said.startswith("models: {}\n")
     assert "The best score of 1 trials is optimistic" in said
     assert "No test subject was read" in said
     assert "No trial was better than the first one" in said
@@ -160,7 +152,7 @@ def test_the_best_trial_becomes_a_model_of_its_own(tmp_path: Path) -> None:
 def test_without_a_trial_that_ended_there_is_no_best_one(tmp_path: Path) -> None:
     trials = read_trials(collected(tmp_path))
     assert best_trial(trials[1:]) is None
-    assert "No trial of Lab has ended" in advice("Lab", trials[1:])
+    assert advice("# None\n", trials[1:]) == "# None"
 
 
 @pytest.mark.parametrize("value", ["relu", "1", "true", "", None, 0.001, [1, 2], {"method": "sgd"}])

@@ -15,13 +15,14 @@ from crossfold.config.search import PruneConfig
 from crossfold.data.dataset import Dataset
 from crossfold.data.preprocessing import IMAGE, LABELS, Plan
 from crossfold.data.splits import Fold, Member, Splits
+from crossfold.learning.history import History
 from crossfold.paths import subject_file
 from crossfold.search import trial
 from crossfold.search.proposals import Proposal
-from crossfold.search.rounds import METRICS, RESULT, TRAINING
-from crossfold.search.stopping import CURVE_COLUMNS
+from crossfold.search.rounds import METRICS, RESULT, TRAINING, read_curves, write_curves
+from crossfold.search.stopping import CURVE_COLUMNS, QuantileStopping, validation_curve
 from crossfold.search.table import COMPLETE, FAILED, STOPPED
-from crossfold.search.trial import Material, run_trial
+from crossfold.search.trial import Material, _History, run_trial
 from tests.unit.learning.conftest import preprocessed  # noqa: F401
 
 MODEL = ModelConfig(
@@ -88,6 +89,45 @@ def test_a_network_that_cannot_be_built_is_a_failed_trial(run, tmp_path: Path) -
     assert found["status"] == FAILED
     assert "refuses its arguments" in found["reason"]
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"network.strides": [[2, 2, 2]] * 3, "network.channels": [4] * 4},
+        {
+            "network.strides": [[2, 2, 2]] * 3,
+            "network.channels": [4] * 4,
+            "training.patch_size": [8, 16, 16],
+            "training.half_resolution": 0.5,
+        },
+        {"network.kernel_sizes": [[2, 2, 2]] * 3, "network.strides": [[2, 2, 2]] * 2},
+    ],
+)
+def test_a_network_that_cannot_take_its_crops_is_a_failed_trial(  # type: ignore[no-untyped-def]
+    run, parameters: dict[str, Any]
+) -> None:
+    small = {"network.channels": [4, 4, 4], "training.patch_size": [8, 8, 8]}
+    found = run({"training.batch_size": 1, **small, **parameters})
+    assert found["status"] == FAILED
+    assert "UNet takes no crops of [" in found["reason"]
+
+
+def test_the_same_training_is_never_below_itself(tmp_path: Path) -> None:
+    """Whether it is running or read from its table: digits that are not written do not decide."""
+    dice = np.random.default_rng(0)
+    for _ in range(50):
+        history = History([f"structure_{number}" for number in range(7)])
+        history.start(1, 0.01)
+        history.record("val", 0.5, dice.uniform(0.2, 0.9, size=7).tolist())
+        history.write(tmp_path / TRAINING)
+        curve = validation_curve(pd.read_csv(tmp_path / TRAINING))
+        columns = dict(zip(CURVE_COLUMNS, (0, 0, COMPLETE, curve.index, curve), strict=True))
+        write_curves(tmp_path / "curves.csv", pd.DataFrame(columns))
+        prune = PruneConfig(at_least=1)
+        seen = _History(QuantileStopping(prune, read_curves(tmp_path / "curves.csv"), epochs=1))
+        assert seen(history.frame()) is None
+        assert seen.read(tmp_path / TRAINING) is None
 
 
 def test_a_rule_that_changes_decides_again_of_what_was_trained(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
