@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +68,7 @@ def verify_bundle(path: Path, expected: Expected, proof: Path, *, device: str = 
         If the bundle is not whole, does not run, or gives another voxel.
     """
     bundle = Bundle.read(path)
-    others = _other_versions(path)
+    others = bundle.other_versions()
     if others:
         logger.warning("%s: installed are other versions: %s", path, ", ".join(others))
     with tempfile.TemporaryDirectory(prefix="bundle-") as temporary:
@@ -92,20 +91,6 @@ def verify_bundle(path: Path, expected: Expected, proof: Path, *, device: str = 
     }
     with atomic_path(proof) as file:
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _other_versions(path: Path) -> list[str]:
-    """Return the packages of the environment that are not here in the version of the bundle."""
-    others = []
-    for line in (path / "requirements.txt").read_text(encoding="utf-8").split():
-        name, _, wanted = line.partition("==")
-        try:
-            installed = version(name).partition("+")[0]
-        except PackageNotFoundError:
-            installed = "none"
-        if installed != wanted:
-            others.append(f"{name} {installed}, not {wanted}")
-    return others
 
 
 def _predict(path: Path, expected: Expected, folder: Path, device: str) -> None:

@@ -27,7 +27,15 @@ from crossfold.data.ranges import training_ranges
 from crossfold.data.splits import Splits
 from crossfold.images import atomic_directory
 from crossfold.learning.checkpoints import NetworkCard, load_checkpoint
-from crossfold.prediction.bundle import FORMAT, HASHES, MODEL, WEIGHTS, Bundle, sha256
+from crossfold.prediction.bundle import (
+    FORMAT,
+    HASHES,
+    MODEL,
+    REQUIREMENTS,
+    WEIGHTS,
+    Bundle,
+    sha256,
+)
 
 PREDICTION = ("crossfold.prediction.__main__", "crossfold.prediction.monai_parts")
 # Packages that no module of Crossfold imports: `python -m monai.bundle run` needs the first two,
@@ -221,7 +229,7 @@ def _write_code(folder: Path, card: NetworkCard) -> list[str]:
         shutil.copyfile(file, target)
     (folder / "scripts/__init__.py").write_text(_SCRIPTS, encoding="utf-8")
     requirements = requirements_of([*packages, *FOR_MONAI])
-    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
+    (folder / REQUIREMENTS).write_text("\n".join(requirements) + "\n", encoding="utf-8")
     return requirements
 
 

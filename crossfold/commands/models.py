@@ -107,7 +107,8 @@ def _list(parsed: Namespace) -> int:
     if rows:
         print(table_text(_HEADER, sorted(rows, key=lambda row: (row[0], int(row[1]), row[-1]))))
     else:
-        print(f"There are no models in {' and '.join(places)}. Register one: crossfold models add")
+        print(f"There are no models in {' and '.join(places)}. Register one:")
+        print("crossfold models add results/<Model>/model")
     for copy, first in (pair for models in places.values() for pair in models.copies):
         print(f"{copy.id} is {first.id} once more: two registered it at the same moment")
     for one in damaged:

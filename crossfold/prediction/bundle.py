@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ FORMAT = 1
 HASHES = "hashes.json"
 MODEL = "configs/model.json"
 WEIGHTS = "models/fold_{fold}.safetensors"
+REQUIREMENTS = "requirements.txt"
+_NUMERICAL = ("numpy", "scipy", "torch")
+
+logger = logging.getLogger("crossfold")
 
 _AGAIN = "make the bundle again, or copy it again from where it is whole"
 
@@ -101,13 +106,28 @@ class Bundle(Section):
                 remedy="use the version of Crossfold that wrote it, or the code in the bundle",
             ) from error
         if bundle.crossfold_version != __version__:
-            logging.getLogger("crossfold").warning(
+            logger.warning(
                 "%s: written by Crossfold %s, read by %s",
                 path,
                 bundle.crossfold_version,
                 __version__,
             )
+        if others := [other for other in bundle.other_versions() if other.startswith(_NUMERICAL)]:
+            logger.warning("%s: single voxels may differ with %s", path, ", ".join(others))
         return bundle
+
+    def other_versions(self) -> list[str]:
+        """Return the packages that are not installed in the version of its requirements.txt."""
+        others = []
+        for line in (self.path / REQUIREMENTS).read_text(encoding="utf-8").split():
+            name, _, wanted = line.partition("==")
+            try:
+                installed = version(name).partition("+")[0]
+            except PackageNotFoundError:
+                installed = "none"
+            if installed != wanted:
+                others.append(f"{name} {installed}, not {wanted}")
+        return others
 
     def weights(self, fold: int) -> Path:
         """Return the checkpoint of a member."""

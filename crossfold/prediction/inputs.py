@@ -66,6 +66,11 @@ class Subject:
     problem: CrossfoldError | None = None
 
     @property
+    def sources(self) -> dict[str, str]:
+        """Absolute path of each channel."""
+        return {name: str(source.path.resolve()) for name, source in self.channels.items()}
+
+    @property
     def is_series(self) -> bool:
         """Whether a channel of it is DICOM."""
         return any(source.is_series for source in self.channels.values())
@@ -117,8 +122,15 @@ def _of_path(
         # What was imported by its name may be links to where the images came from.
         trusted = within is None and not path.exists()
         return _of_dataset(table, [*channels, *([mask] if mask else [])], within, trusted)
-    if path.is_dir() and not is_dicom(path):
-        return [_checked(one, within) for one in _of_folder(path, channels, mask)]
+    if path.is_dir():
+        images, is_series = _images_in(path), is_dicom(path)
+        if images and is_series:
+            raise CrossfoldError(
+                f"{path}: holds a DICOM series, and NIfTI as well ({images[0].name})",
+                remedy=f"name what is meant, such as --image {images[0]}, or keep them apart",
+            )
+        if not is_series:
+            return [_checked(one, within) for one in _of_folder(path, channels, mask)]
     return [_checked(_of_channels([("", path)], channels, mask), within)]
 
 
@@ -168,8 +180,7 @@ def _of_folder(folder: Path, channels: Sequence[str], mask: str | None) -> Itera
 
     A channel is its name, or its number in four digits, as nnU-Net counts.
     """
-    # macOS leaves a hidden `._<name>` beside every file.
-    files = sorted(f for f in folder.iterdir() if _is_nifti(f) and not f.name.startswith("."))
+    files = _images_in(folder)
     known = [*channels, *([mask] if mask else [])]
     if not files:
         raise CrossfoldError(
@@ -203,6 +214,11 @@ def _of_folder(folder: Path, channels: Sequence[str], mask: str | None) -> Itera
             remedy=f"add {subject}_{missing[0]}.nii.gz",
         ) if missing else None  # fmt: skip
         yield Subject(subject, sources, problem)
+
+
+def _images_in(folder: Path) -> list[Path]:
+    # macOS leaves a hidden `._<name>` beside every file.
+    return sorted(f for f in folder.iterdir() if _is_nifti(f) and not f.name.startswith("."))
 
 
 def _dataset(path: Path) -> Path | None:

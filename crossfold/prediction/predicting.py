@@ -42,6 +42,7 @@ from crossfold.prediction.records import (
     SUMMARY,
     SUMMARY_COLUMNS,
     VOLUMES,
+    is_of_another_image,
     is_whole,
     seal,
     volumes_of,
@@ -171,8 +172,14 @@ class Prediction:
             raise subject.problem
         folder = subject_file(self._output, subject.name, suffix="")
         _check_target(folder)
-        if folder.exists() and is_whole(folder, self._asked(subject)):
+        asked = self._asked(subject)
+        if folder.exists() and is_whole(folder, asked):
             return None
+        if is_of_another_image(folder, asked["images"], subject.sources):
+            raise CrossfoldError(
+                f"{folder}: is the prediction of another image of that name",
+                remedy="name another folder with --output, or delete this one",
+            )
         return [] if subject.is_series else self.check(grids_of(subject))
 
     def check(self, grids: dict[str, Grid]) -> list[Finding]:
@@ -231,7 +238,10 @@ class Prediction:
             started = time.perf_counter()
             predicted = predictor.predict(images, mask)
             seconds["predict"] = time.perf_counter() - started
-            told = {"findings": [asdict(finding) for finding in findings]}
+            told = {
+                "sources": subject.sources,
+                "findings": [asdict(finding) for finding in findings],
+            }
             about = self._model | self._asked(subject) | told
             self._write(subject.name, predicted, read, about, seconds)
         except (MemoryError, RuntimeError) as error:

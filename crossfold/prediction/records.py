@@ -62,6 +62,27 @@ def is_whole(folder: Path, asked: dict[str, Any]) -> bool:
     return sizes == about["files"] and all(about.get(key) == asked[key] for key in asked)
 
 
+def is_of_another_image(folder: Path, images: dict[str, str], sources: dict[str, str]) -> bool:
+    """Say whether what was predicted of a name has no channel that is at the same place or equal.
+
+    Parameters
+    ----------
+    folder
+        Of the subject.
+    images, sources
+        Digest and path by channel.
+    """
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return not any(
+        about.get(key, {}).get(channel) == value
+        for key, asked in (("images", images), ("sources", sources))
+        for channel, value in asked.items()
+    )
+
+
 def volumes_of(predicted: SubjectPrediction, subject: str) -> pd.DataFrame:
     """Return subject, structure, volume_ml and mean_uncertainty (0 to 1; empty without voxels)."""
     volumes = predicted.volumes_ml()

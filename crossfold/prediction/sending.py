@@ -329,6 +329,7 @@ class _Item:
         """Add to the folder of a subject what jobs cannot make: name, picture and DICOM."""
         segmentation = read_labels(made / "segmentation.nii.gz").array.astype("uint8")
         about = json.loads((made / ABOUT).read_text(encoding="utf-8"))
+        about["sources"] = self.subject.sources
         if self.digests:
             series = read_channels(self.subject).series
             if _digests_of_series(self.subject) != self.digests:

@@ -143,7 +143,9 @@ class FolderRegistry:
         CrossfoldError
             If it is not there, or damaged.
         """
-        return self.models(reference.name).find(reference, self.shown)
+        found = self.models(reference.name)
+        # Of a name that nobody bears, the error names those that there are.
+        return (found if found.all else self.models()).find(reference, self.shown)
 
     def mark_current(self, reference: Reference) -> Registered:
         """Mark a version as the current one of its model, instead of any other.

@@ -71,7 +71,7 @@ def test_damage_is_said_and_is_the_exit_status(
     ("arguments", "message"),
     [
         (["show", "Prostate:9"], "choose one of Prostate:1"),
-        (["show", "Prostat"], "there is no such model"),
+        (["show", "Prostat"], "did you mean `Prostate`"),
         (["use", "Prostate"], "which version"),
         (["add", "results"], r"there is no hashes\.json"),
         (["pull", "Prostate:1"], "No Azure Machine Learning workspace"),

@@ -101,6 +101,19 @@ def test_what_is_whole_is_skipped_and_what_has_changed_is_not(predict: Command) 
     assert [*summary()["state"]] == ["predicted"]
 
 
+def test_an_image_of_the_same_name_replaces_no_other(predict: Command) -> None:
+    image = save(Path("case01/ct.nii.gz"), ct())
+    other = save(Path("case02/ct.nii.gz"), ct(seed=1))
+    predict("--image", image)
+    made = Path("out/ct/prediction.json").read_bytes()
+    assert predict("--image", other) == 1
+    assert "is the prediction of another image" in summary()["reason"][0]
+    assert Path("out/ct/prediction.json").read_bytes() == made
+    # The same one, which has only been moved.
+    assert predict("--image", image.rename("ct.nii.gz")) == 0
+    assert [*summary()["state"]] == ["there already"]
+
+
 def test_an_earlier_prediction_of_what_is_refused_now_counts_no_more(predict: Command) -> None:
     save(Path("images/a.nii.gz"), ct())
     b = save(Path("images/b.nii.gz"), ct(seed=1))
@@ -185,6 +198,10 @@ def test_a_series_is_written_back_as_dicom(predict: Command) -> None:
     from tests.dicom_series import write_series
 
     files = write_series(Path("series"), ct(), spacing_mm=(2.0, 2.0, 3.0))
+    save(Path("series/old.nii.gz"), ct())
+    with pytest.raises(SystemExit, match=r"holds a DICOM series, and NIfTI as well \(old"):
+        predict("--image", "series")
+    Path("series/old.nii.gz").unlink()
     assert predict("--image", "series") == 0
     found = {file.name for file in Path("out/series").iterdir()}
     assert found == FILES | {"segmentation.dcm", "structures.dcm"}

@@ -330,7 +330,9 @@ def _check_structures_occur(
     absent = [name for name in config.structures if name not in occurring]
     if absent:
         structures = [s for case in cases for file in case.contours for s in read_structures(file)]
+        patterns = " or ".join(repr(text) for name in absent for text in config.structures[name])
         raise CrossfoldError(
-            f"{where}: no subject has {', '.join(absent)}; the files name {_names(structures)}",
+            f"{where}: nothing in the files is called {patterns}, so no subject has "
+            f"{', '.join(absent)}; they name {_names(structures)}",
             remedy="write these names, or patterns of them, under `structures`",
         )

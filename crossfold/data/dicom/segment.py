@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import copy
 
 import highdicom as hd
@@ -33,28 +34,30 @@ def make_segmentation(derived: Derived) -> Dataset:
     """
     author, date = derived.author, derived.date
     _ = derived.frame_of_reference
+    # It takes a name without `^`, usual after pseudonymisation, for a mistake, and copies it.
     try:
-        dataset = hd.seg.Segmentation(
-            source_images=_complete(derived.series.datasets),
-            pixel_array=_pixels(derived),
-            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=[
-                _describe(derived, number, name)
-                for number, name in enumerate(derived.labels, start=1)
-            ],
-            series_instance_uid=derived.uid("segmentation series"),
-            series_number=_SERIES_NUMBER,
-            sop_instance_uid=derived.uid("segmentation"),
-            instance_number=1,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=author.name[:64],
-            software_versions=author.version[:64],
-            device_serial_number=author.digest[:64],
-            series_description=author.name[:64],
-            content_label="SEGMENTATION",
-            content_date=DA(date.date()),
-            content_time=TM(date.time()),
-        )
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            dataset = hd.seg.Segmentation(
+                source_images=_complete(derived.series.datasets),
+                pixel_array=_pixels(derived),
+                segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+                segment_descriptions=[
+                    _describe(derived, number, name)
+                    for number, name in enumerate(derived.labels, start=1)
+                ],
+                series_instance_uid=derived.uid("segmentation series"),
+                series_number=_SERIES_NUMBER,
+                sop_instance_uid=derived.uid("segmentation"),
+                instance_number=1,
+                manufacturer=MANUFACTURER,
+                manufacturer_model_name=author.name[:64],
+                software_versions=author.version[:64],
+                device_serial_number=author.digest[:64],
+                series_description=author.name[:64],
+                content_label="SEGMENTATION",
+                content_date=DA(date.date()),
+                content_time=TM(date.time()),
+            )
     except (AttributeError, TypeError, ValueError) as error:
         raise CrossfoldError(
             f"{derived.series.name}: its headers do not suffice for DICOM-SEG ({error})",

@@ -74,6 +74,7 @@ def write_random_bundle(
         "training": {},
         "metrics": [],
     }
+    (folder / "requirements.txt").write_text("")
     (folder / "configs").mkdir(parents=True)
     (folder / "configs/model.json").write_text(json.dumps(model | keys))
     files = {

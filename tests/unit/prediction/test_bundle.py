@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,17 @@ def test_what_is_no_whole_bundle_is_refused(
     damage(path)
     with pytest.raises(CrossfoldError, match=message):
         Bundle.read(path)
+
+
+def test_other_packages_that_compute_are_said(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = path / "requirements.txt"
+    wanted = f"numpy==1.0\nscipy=={version('scipy')}\ntorch==2.13.0\ntqdm==0.1\n"
+    file.write_text(wanted, encoding="utf-8")
+    edit(path / "hashes.json", files={file.name: hashlib.sha256(wanted.encode()).hexdigest()})
+    bundle = Bundle.read(path)
+    installed = f"numpy {version('numpy')}, not 1.0"
+    assert bundle.other_versions() == [installed, f"tqdm {version('tqdm')}, not 0.1"]
+    assert caplog.messages == [f"{path}: single voxels may differ with {installed}"]
 
 
 def test_a_bundle_of_another_version_is_read_with_a_warning(

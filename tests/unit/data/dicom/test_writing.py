@@ -98,6 +98,19 @@ def test_highdicom_reads_the_segmentation(
     assert np.array_equal(pixels.T, segmentation)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_name_of_one_part_is_kept_without_a_word(
+    kind: str, hounsfield: np.ndarray, segmentation: np.ndarray, tmp_path: Path
+) -> None:
+    def pseudonymise(dataset: Dataset) -> None:
+        dataset.PatientName = "anon1"
+
+    write_series(tmp_path / "ct", hounsfield, change=pseudonymise)
+    WRITERS[kind](read_series(tmp_path / "ct"), segmentation, NAMES, tmp_path / "out.dcm")
+    assert pydicom.dcmread(tmp_path / "out.dcm").PatientName == "anon1"
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_series_with_few_headers(
     kind: str, hounsfield: np.ndarray, segmentation: np.ndarray, tmp_path: Path
