@@ -30,6 +30,9 @@ from crossfold.config.search import SearchConfig
 from crossfold.config.splits import SplitsConfig
 from crossfold.config.trials import check_search
 
+MOST_STRUCTURES = 255
+"""Segmentations are stored as bytes, and 0 is background."""
+
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -115,6 +118,11 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _names_agree(self) -> ModelConfig:
+        if len(self.structures) > MOST_STRUCTURES:
+            raise ValueError(
+                f"structures: {len(self.structures)} of them, but a segmentation is stored as "
+                f"bytes; name at most {MOST_STRUCTURES}"
+            )
         both = set(self.images) & {*self.structures, *self.derived_structures}
         if both:
             raise ValueError(f"both an image and a structure: {', '.join(sorted(both))}")

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from crossfold.errors import CrossfoldError
 from crossfold.images import atomic_directory, read_image, read_labels, write_image, write_posterior
@@ -43,7 +46,11 @@ def _predict(options: argparse.Namespace) -> None:
     predictor = EnsemblePredictor(
         bundle, folds=options.folds, device=options.device, threads=options.threads
     )
-    found = predictor.predict(images, read_labels(options.mask) if options.mask else None)
+    mask = None
+    if options.mask:
+        labels = read_labels(options.mask)
+        mask = replace(labels, array=(labels.array != 0).astype(np.uint8))
+    found = predictor.predict(images, mask)
     with atomic_directory(options.output) as folder:
         write_image(folder / "segmentation.nii.gz", found.segmentation, found.like)
         for name in ("posterior", "uncertainty", "disagreement"):

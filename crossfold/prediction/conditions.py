@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
+import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -10,6 +15,8 @@ import torch
 from crossfold.errors import CrossfoldError
 from crossfold.learning.devices import select_device
 from crossfold.prediction.memory import FULL
+
+logger = logging.getLogger("crossfold")
 
 
 def require_device(name: str) -> torch.device:
@@ -53,6 +60,32 @@ def require_folder(folder: Path) -> None:
             f"--output {folder}: cannot be written to ({reason})",
             remedy="name another folder",
         ) from error
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Make a folder, and let nobody else predict into it: what two write would be mixed.
+
+    Raises
+    ------
+    CrossfoldError
+        If somebody does, or as `require_folder`.
+    """
+    require_folder(folder)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CrossfoldError(
+                f"--output {folder}: another command is predicting into it",
+                remedy="wait for its end, or name another folder",
+            ) from error
+        except OSError as error:
+            logger.debug("%s cannot be locked: %s", folder, error)  # on some network file systems
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def is_out_of_memory(error: Exception) -> bool:

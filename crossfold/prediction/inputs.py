@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from crossfold import paths
@@ -26,24 +27,31 @@ class Source:
         NIfTI file, or folder of a DICOM series.
     volume
         Index in a 4-D file; None: the file is 3-D.
+    label
+        Of a mask: its values in a map of labels, as in dataset.csv; empty: every one but 0.
     """
 
     path: Path
     volume: int | None = None
+    label: str = ""
 
     @property
     def is_series(self) -> bool:
         """Whether it is DICOM."""
         return self.path.is_dir() or is_dicom(self.path)
 
+    @property
+    def files(self) -> list[Path]:
+        """The file, or all files of the folder at any depth."""
+        paths = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
+        return [path for path in paths if not path.is_dir()]
+
     def digest(self) -> str:
         """Return the SHA-256 of the file, or of all files of the folder."""
-        digest = hashlib.sha256(str(self.volume).encode())
-        files = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
-        for file in files:
-            if file.is_file():
-                with file.open("rb") as content:
-                    digest.update(hashlib.file_digest(content, "sha256").digest())
+        digest = hashlib.sha256(f"{self.volume}{self.label}".encode())
+        for file in filter(Path.is_file, self.files):
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
         return digest.hexdigest()
 
 
@@ -195,12 +203,18 @@ def _of_folder(folder: Path, channels: Sequence[str], mask: str | None) -> Itera
     endings |= {f"_{place:04d}": name for place, name in enumerate(known)}
     longest_first = sorted(endings, key=len, reverse=True)  # p1_ce_t1 is of ce_t1, not of t1
     by_subject: dict[str, dict[str, Source]] = {}
+    doubled: dict[str, CrossfoldError] = {}
     for file in files:
         stem = _stem(file)
         ending = next((ending for ending in longest_first if stem.endswith(ending)), None)
         if ending is not None:
-            channels_of = by_subject.setdefault(stem.removesuffix(ending), {})
-            channels_of[endings[ending]] = Source(file)
+            subject, channel = stem.removesuffix(ending), endings[ending]
+            other = by_subject.setdefault(subject, {}).setdefault(channel, Source(file))
+            if other.path != file:
+                doubled[subject] = CrossfoldError(
+                    f"{folder}: {other.path.name} and {file.name} are both {channel} of {subject}",
+                    remedy="keep one of them",
+                )
     if not by_subject:
         raise CrossfoldError(
             f"{folder}: no file is called <subject>_{channels[0]}.nii.gz, such as {files[0].name}",
@@ -213,7 +227,7 @@ def _of_folder(folder: Path, channels: Sequence[str], mask: str | None) -> Itera
             f"{folder}: {subject} has no {', '.join(missing)}",
             remedy=f"add {subject}_{missing[0]}.nii.gz",
         ) if missing else None  # fmt: skip
-        yield Subject(subject, sources, problem)
+        yield Subject(subject, sources, doubled.get(subject, problem))
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -252,6 +266,7 @@ def _of_dataset(
             channel: Source(
                 table.parent / of[0]["filePath"],
                 int(of[0]["volume"]) if of[0]["volume"] else None,
+                of[0]["label"],
             )
             for channel, of in found.items()
         }
@@ -265,10 +280,10 @@ def _checked(subject: Subject, within: Path | None) -> Subject:
     if within is None or subject.problem:
         return subject
     allowed = within.resolve()
-    for source in subject.channels.values():
-        if not source.path.resolve().is_relative_to(allowed):
+    for path in chain.from_iterable(source.files for source in subject.channels.values()):
+        if not path.resolve().is_relative_to(allowed):
             problem = CrossfoldError(
-                f"{source.path}: lies outside of {within}, where images are to be read from",
+                f"{path}: lies outside of {within}, where images are to be read from",
                 remedy="move it there, or allow a folder that holds both: --within FOLDER",
             )
             return Subject(subject.name, {}, problem)

@@ -29,10 +29,10 @@ from crossfold.images import atomic_directory, write_image, write_posterior
 from crossfold.paths import subject_file
 from crossfold.prediction.bundle import Bundle
 from crossfold.prediction.checks import Finding, Grid, check_grids, check_voxels, refuse
-from crossfold.prediction.conditions import is_out_of_memory, require_device, require_folder
+from crossfold.prediction.conditions import alone_in, is_out_of_memory, require_device
 from crossfold.prediction.inputs import Subject
 from crossfold.prediction.memory import FULL, DiskFullError, machine_gb, peak_memory_gb
-from crossfold.prediction.reading import Channels, grids_of, read_channels
+from crossfold.prediction.reading import Channels, grids_of, read_channels, read_mask
 from crossfold.prediction.records import (
     ABOUT,
     CSV,
@@ -131,11 +131,11 @@ class Prediction:
         """
         require_different(subjects)
         self._device = require_device(self._options.device)
-        require_folder(self._output)
-        rows = []
-        with tqdm(
-            total=len(subjects) * len(self.folds), desc="predict", unit="member", disable=None
-        ) as self._bar:
+        rows, steps = [], len(subjects) * len(self.folds)
+        with (
+            alone_in(self._output),
+            tqdm(total=steps, desc="predict", unit="member", disable=None) as self._bar,
+        ):
             for place, subject in enumerate(subjects, start=1):
                 started = time.perf_counter()
                 reason = remedy = ""
@@ -225,7 +225,7 @@ class Prediction:
             if not subject.is_series:
                 self._check_memory(grids_of(subject))
             started = time.perf_counter()
-            read = read_channels(subject)
+            read = read_channels(subject, self._bundle.images[0])
             if read.series is not None:
                 findings = self.check(read.grids)
                 self._check_memory(read.grids)
@@ -233,7 +233,7 @@ class Prediction:
             findings += check_voxels(images, self._bundle)
             refuse(findings, self._options.accepted)
             seconds = {"read": time.perf_counter() - started}
-            mask = read.images.get(self._bundle.preprocessing.mask or "")
+            mask = read_mask(read, subject, self._bundle.preprocessing.mask)
             predictor = self._predictor
             started = time.perf_counter()
             predicted = predictor.predict(images, mask)

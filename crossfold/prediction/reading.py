@@ -15,8 +15,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.openers import ImageOpener
+from nibabel.spatialimages import HeaderDataError
 
 from crossfold.data import dicom
+from crossfold.data.dataset import structure_mask
 from crossfold.errors import CrossfoldError
 from crossfold.images import Image, read_header, read_image
 from crossfold.prediction.checks import Grid
@@ -55,8 +57,13 @@ def grids_of(subject: Subject) -> dict[str, Grid]:
     }
 
 
-def read_channels(subject: Subject) -> Channels:
-    """Read the channels of a subject; a DICOM series gives the grid of what is written.
+def read_channels(subject: Subject, first: str) -> Channels:
+    """Read the channels of a subject.
+
+    Parameters
+    ----------
+    first
+        The channel on whose grid is written, and so in whose series if it is DICOM.
 
     Raises
     ------
@@ -68,11 +75,34 @@ def read_channels(subject: Subject) -> Channels:
         if source.is_series:
             found = dicom.read_series(source.path)
             found.require_references()
-            images[channel], series = _as_stored(found.image), series or found
+            images[channel] = _as_stored(found.image)
+            series = found if channel == first else series
         else:
-            images[channel] = read_image(source.path, source.volume)
+            images[channel] = _read_image(source)
             _require_intact(source.path)
     return Channels(images, series)
+
+
+def read_mask(read: Channels, subject: Subject, name: str | None) -> Image | None:
+    """Return the mask of a subject, 1 inside; None for a model without one.
+
+    Parameters
+    ----------
+    name
+        Channel of the mask.
+    """
+    if name is None or name not in read.images:
+        return None
+    image = read.images[name]
+    inside = structure_mask(image.array, subject.channels[name].label)
+    return replace(image, array=inside.astype(np.float32))
+
+
+def _read_image(source: Source) -> Image:
+    try:
+        return read_image(source.path, source.volume)
+    except HeaderDataError as error:
+        raise _damaged(source.path, error) from error
 
 
 def _as_stored(image: Image) -> Image:
@@ -86,8 +116,11 @@ def _as_stored(image: Image) -> Image:
 def _header(source: Source) -> nib.Nifti1Image:
     path = source.path
     if path.is_file() and path.stat().st_size:
-        _require_voxel_size(path)
-    nifti = read_header(path)
+        _require_sound(path)
+    try:
+        nifti = read_header(path)
+    except HeaderDataError as error:
+        raise _damaged(path, error) from error
     shape, volume = tuple(nifti.shape), source.volume
     if volume is not None and (len(shape) != 4 or volume >= shape[3]):
         count = shape[3] if len(shape) == 4 else 1
@@ -114,13 +147,18 @@ def _header(source: Source) -> nib.Nifti1Image:
     return nifti
 
 
-def _require_voxel_size(path: Path) -> None:
-    """Refuse voxels of size 0 where nothing else gives a place: nibabel takes 0 for 1 mm."""
+def _require_sound(path: Path) -> None:
+    """Refuse what nibabel passes over: voxels that begin in the header, or of size 0 (for 1 mm)."""
     try:
         with ImageOpener(str(path)) as file:
             header = nib.Nifti1Header.from_fileobj(file, check=False)
     except Exception:
         return  # whatever it is, `read_header` explains it
+    if header["magic"] == b"n+1" and header["vox_offset"] < nib.Nifti1Header.single_vox_offset:
+        raise CrossfoldError(
+            f"{path}: its header says that voxels begin within it, at {header['vox_offset']:g}",
+            remedy="correct vox_offset, or convert the image again",
+        )
     if header["magic"] in (b"n+1", b"ni1") and not header["sform_code"]:
         sizes_mm = header["pixdim"][1:4]
         if (sizes_mm == 0).any():
@@ -139,7 +177,11 @@ def _require_intact(path: Path) -> None:
             while file.read(_CHUNK):
                 pass
     except (OSError, EOFError, zlib.error) as error:
-        raise CrossfoldError(f"{path}: damaged or truncated ({error})", remedy=_AGAIN) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> CrossfoldError:
+    return CrossfoldError(f"{path}: damaged or truncated ({error})", remedy=_AGAIN)
 
 
 def _is_compressed(path: Path) -> bool:

@@ -26,6 +26,7 @@ from crossfold.images import Image, read_image, read_labels, write_image
 from crossfold.paths import subject_file
 from crossfold.prediction.bundle import Bundle
 from crossfold.prediction.checks import Grid
+from crossfold.prediction.conditions import alone_in
 from crossfold.prediction.inputs import Source, Subject
 from crossfold.prediction.predicting import (
     Options,
@@ -76,7 +77,7 @@ class Request:
         """Read what `write` wrote."""
         kept = json.loads(path.read_text(encoding="utf-8"))
         subjects = [
-            Subject(name, {key: Source(Path(file), volume) for key, (file, volume) in of.items()})
+            Subject(name, {key: Source(Path(file), *more) for key, (file, *more) in of.items()})
             for name, of in kept.pop("subjects").items()
         ]
         bundle, options = Path(kept.pop("bundle")), Options(**kept.pop("options"))
@@ -85,7 +86,9 @@ class Request:
     def write(self, path: Path) -> None:
         """Write it as JSON; the same request gives the same bytes."""
         subjects = {
-            subject.name: {name: (str(of.path), of.volume) for name, of in subject.channels.items()}
+            subject.name: {
+                name: (str(of.path), of.volume, of.label) for name, of in subject.channels.items()
+            }
             for subject in self.subjects
         }
         kept = {
@@ -150,27 +153,40 @@ def predict_there(
     require_different(request.subjects)
     bundle = Bundle.read(request.bundle)
     prediction = request.prediction(bundle, output)
-    parcel = Parcel(output)
     rows = []
-    for subject in request.subjects:
-        try:
-            if prediction.begin(subject) is None:
-                rows.append((subject.name, SKIPPED, 0.0, "", ""))
-            else:
-                parcel.add(subject, check=prediction.check)
-        except UnusableError:
-            raise
-        except CrossfoldError as error:
-            rows.append((subject.name, REFUSED, 0.0, error.message, error.remedy))
-    summary = pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
-    if len(parcel):
-        submit(parcel.close(request))
-        received = parcel.unpack(bundle, draw=draw)
-        summary = pd.concat([summary, received]) if rows else received
+    _home_of(output)
+    with alone_in(output):
+        parcel = Parcel(output)
+        for subject in request.subjects:
+            try:
+                if prediction.begin(subject) is None:
+                    rows.append((subject.name, SKIPPED, 0.0, "", ""))
+                else:
+                    parcel.add(subject, check=prediction.check)
+            except UnusableError:
+                raise
+            except CrossfoldError as error:
+                rows.append((subject.name, REFUSED, 0.0, error.message, error.remedy))
+        summary = pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
+        if len(parcel):
+            submit(parcel.close(request))
+            received = parcel.unpack(bundle, draw=draw)
+            summary = pd.concat([summary, received]) if rows else received
     order = {subject.name: place for place, subject in enumerate(request.subjects)}
     summary = summary.sort_values("subject", key=lambda names: names.map(order), ignore_index=True)
     write_tables(summary, output)
     return summary
+
+
+def _home_of(output: Path) -> Path:
+    """Return this folder, in which an output has to lie."""
+    home = Path.cwd().resolve()
+    if not output.resolve().is_relative_to(home):
+        raise CrossfoldError(
+            f"--output {output}: lies outside of this folder, where jobs cannot write",
+            remedy="name a folder in this one, and move it afterwards",
+        )
+    return home
 
 
 class Parcel:
@@ -188,12 +204,7 @@ class Parcel:
     """
 
     def __init__(self, output: Path) -> None:
-        self._home = Path.cwd().resolve()
-        if not output.resolve().is_relative_to(self._home):
-            raise CrossfoldError(
-                f"--output {output}: lies outside of this folder, where jobs cannot write",
-                remedy="name a folder in this one, and move it afterwards",
-            )
+        self._home = _home_of(output)
         self._output, self._folder = output, output.resolve() / SENT
         self._items: list[_Item] = []
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -221,7 +232,7 @@ class Parcel:
         digests = _digests_of_series(subject)
         images: Mapping[str, Image] = {}
         if digests:
-            read = read_channels(subject)
+            read = read_channels(subject, next(iter(subject.channels)))
             check(read.grids)
             images = read.images
         number, channels = f"{len(self):04}", {}
@@ -233,7 +244,9 @@ class Parcel:
                     write_image(copied, images[name].array, images[name])
                     channels[name] = Source(copied.relative_to(self._home))
                 else:
-                    channels[name] = Source(self._inside(source.path, copied), source.volume)
+                    channels[name] = Source(
+                        self._inside(source.path, copied), source.volume, source.label
+                    )
         self._items.append(_Item(subject, Subject(number, channels), digests))
 
     def close(self, request: Request) -> Path:
@@ -331,13 +344,14 @@ class _Item:
         about = json.loads((made / ABOUT).read_text(encoding="utf-8"))
         about["sources"] = self.subject.sources
         if self.digests:
-            series = read_channels(self.subject).series
+            series = read_channels(self.subject, bundle.images[0]).series
             if _digests_of_series(self.subject) != self.digests:
                 raise CrossfoldError(
                     f"{self.subject.name}: its series has changed since it was sent",
                     remedy="give the same command again",
                 )
-            write_dicom(made, segmentation, series, bundle)
+            if series is not None:
+                write_dicom(made, segmentation, series, bundle)
             about["images"] |= self.digests
         source = self.sent.channels[bundle.images[0]]
         draw(

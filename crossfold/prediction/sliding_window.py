@@ -12,12 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from crossfold.errors import CrossfoldError
 from crossfold.learning.devices import autocast
 from crossfold.learning.networks import Triple, heads_of, margin_of, pad_to_network
 from crossfold.prediction.memory import InFile, features_of
 
 # Width of the Gaussian weight of a window, as a share of the window (as in nnU-Net).
 GAUSSIAN_SIGMA = 1 / 8
+
+
+class UndefinedPosteriorError(CrossfoldError):
+    """A network that gives NaN: of a voxel for which it has no class, nothing can be said."""
 
 
 def window_starts(length: int, window: int, overlap: float) -> list[int]:
@@ -115,6 +120,11 @@ class Predictor:
         -------
         Tensor
             float32 (class, x, y, z) on the CPU; the classes of a voxel add up to 1.
+
+        Raises
+        ------
+        UndefinedPosteriorError
+            If the network gives NaN.
         """
         posterior: Tensor | InFile | None = None
         size = image.shape[1:]
@@ -165,7 +175,13 @@ class Predictor:
         for first in range(0, len(places), self.batch_size):
             batch = places[first : first + self.batch_size]
             windows = torch.stack([seen[(slice(None), *self._seen(place))] for place in batch])
-            for place, result in zip(batch, self._forward(windows), strict=True):
+            results = self._forward(windows)
+            if not torch.isfinite(results[:, 0].sum()):  # of a softmax, all classes or none
+                raise UndefinedPosteriorError(
+                    "the network gives no numbers (NaN)",
+                    remedy="predict with training.precision: fp32, or train it again",
+                )
+            for place, result in zip(batch, results, strict=True):
                 yield from _within(sums.finished(before=place[0].start), size)
                 sums.add(place, result)
         yield from _within(sums.finished(before=padded.shape[1]), size)

@@ -33,6 +33,7 @@ from crossfold.paths import checkpoint
 from crossfold.prediction.conditions import is_out_of_memory
 from crossfold.prediction.fold import predict_fold
 from crossfold.prediction.member import PredictionSettings
+from crossfold.prediction.sliding_window import UndefinedPosteriorError
 from crossfold.search.feasible import network_problem
 from crossfold.search.proposals import Proposal
 from crossfold.search.rounds import METRICS, RESULT, TRAINING, finished
@@ -165,10 +166,10 @@ def _train_and_measure(
         if not (reason := seen.read(trained / TRAINING)):
             weights = checkpoint(trained / "checkpoints", drawn.training.epochs)
             write_metrics(folder / METRICS, _measure(material, drawn, weights, folder, threads))
-    except (DivergedError, MemoryError, RuntimeError) as error:
-        if not isinstance(error, DivergedError) and not is_out_of_memory(error):
+    except (DivergedError, UndefinedPosteriorError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, CrossfoldError) and not is_out_of_memory(error):
             raise
-        message = error.message if isinstance(error, DivergedError) else str(error)
+        message = error.message if isinstance(error, CrossfoldError) else str(error)
         _outcome(FAILED, message.splitlines()[0], seen.frame).write(folder / RESULT)
         return
     _copy_history(trained / TRAINING, folder / TRAINING, int(seen.frame["epoch"].max()))

@@ -19,6 +19,7 @@ from crossfold.__main__ import main
 from crossfold.errors import CrossfoldError
 from crossfold.prediction import predicting
 from crossfold.prediction.bundle import Bundle, sha256
+from crossfold.prediction.conditions import alone_in
 from crossfold.prediction.inputs import Subject, find_subjects
 from crossfold.prediction.predicting import Options, Prediction
 from crossfold.registry.bundles import BundleFiles
@@ -279,6 +280,38 @@ def test_a_mask_and_channels_by_name(predict: Command, tmp_path: Path) -> None:
             predict(*arguments, of=model)
 
 
+def test_a_mask_may_be_some_labels_of_a_map(predict: Command, tmp_path: Path) -> None:
+    model = write_random_bundle(
+        tmp_path / "masked",
+        preprocessing={
+            "spacing_mm": "median",
+            "normalisation": {"method": "z_score"},
+            "mask": "body",
+        },
+    )
+    image, half = save(Path("set/a.nii.gz"), ct()), np.zeros(SHAPE, dtype=np.uint8)
+    half[: SHAPE[0] // 2] = 1
+    save(Path("set/labels.nii.gz"), 3 - half)  # 2 in one half, 3 in the other
+    mask = save(Path("half.nii.gz"), 255 * half)
+    rows = ["subject,channel,filePath,label", "a,ct,a.nii.gz,", "a,body,labels.nii.gz,2"]
+    Path("set/dataset.csv").write_text("\n".join(rows) + "\n")
+    assert predict("--image", "set", of=model) == 0
+    assert predict("--image", image, "--mask", mask, "--output", "alone", of=model) == 0
+    found, expected = (
+        nib.load(f"{output}/a/posteriors.nii.gz").get_fdata() for output in ("out", "alone")
+    )
+    assert np.array_equal(found, expected)
+    assert expected.any()
+    assert not expected[SHAPE[0] // 2 + 2 :].any()
+
+
+def test_one_folder_is_for_one_command_at_a_time(predict: Command) -> None:
+    image = save(Path("ct.nii.gz"), ct())
+    with alone_in(Path("out")), pytest.raises(SystemExit, match="another command is predicting"):
+        predict("--image", image)
+    assert predict("--image", image) == 0
+
+
 def test_a_dataset_is_read_no_further_than_its_folder(predict: Command) -> None:
     outside = save(Path("elsewhere/secret.nii.gz"), ct())
     save(Path("set/images/a.nii.gz"), ct())
@@ -457,10 +490,10 @@ def test_a_file_that_cannot_be_read_is_named(
     save(Path("images/b.nii.gz"), ct())
     read = predicting.read_channels
 
-    def denied(subject: Subject) -> object:
+    def denied(subject: Subject, first: str) -> object:
         if subject.name == "a":
             raise PermissionError(errno.EACCES, "Permission denied", "images/a.nii.gz")
-        return read(subject)
+        return read(subject, first)
 
     monkeypatch.setattr(predicting, "read_channels", denied)
     assert predict("--image", "images") == 1

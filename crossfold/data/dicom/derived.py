@@ -8,6 +8,7 @@ import uuid
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,10 @@ MANUFACTURER = "Crossfold"
 
 _NAMESPACE = uuid.UUID("6b1b7d2e-8a0a-5d56-9d0c-3d1f3f0c5a77")  # drawn once, for uuid5
 _NO_DATE = datetime(1970, 1, 1)
-
+_SEXES = ("M", "F", "O")
 
 # What objects say of patient and study, without a value where the series has none (type 2).
-PATIENT_AND_STUDY = (
+_PATIENT_AND_STUDY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
     *("StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber"),
 )
@@ -93,10 +94,31 @@ class Derived:
         if self.created:
             return self.created
         for kind in ("Acquisition", "Series", "Study"):
-            if day := self.source.get(f"{kind}Date"):
-                time = TM(self.source.get(f"{kind}Time") or "000000")
-                return datetime.combine(DA(day), time).replace(tzinfo=None)
+            day, time = (self._valid(f"{kind}{part}") for part in ("Date", "Time"))
+            if day:
+                return datetime.combine(DA(day), TM(time or "000000")).replace(tzinfo=None)
         return _NO_DATE
+
+    @property
+    def patient_and_study(self) -> dict[str, Any]:
+        """What is said of patient and study; None where the series has nothing, or nothing valid.
+
+        Anonymisation may leave a date of zeros, or words where DICOM wants a code.
+        """
+        return {keyword: self._valid(keyword) for keyword in _PATIENT_AND_STUDY}
+
+    def _valid(self, keyword: str) -> Any:
+        value = self.source.get(keyword) or None
+        try:
+            if keyword.endswith("Date"):
+                DA(value)
+            elif keyword.endswith("Time"):
+                TM(value)
+            elif keyword == "PatientSex" and value not in (None, *_SEXES):
+                return None
+        except ValueError:
+            return None
+        return value
 
     def mask(self, name: str) -> NDArray[np.bool_]:
         """Voxels of a structure, (x, y, z)."""

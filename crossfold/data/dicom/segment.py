@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.valuerep import DA, DT, TM
 
-from crossfold.data.dicom.derived import MANUFACTURER, PATIENT_AND_STUDY, Derived
+from crossfold.data.dicom.derived import MANUFACTURER, Derived
 from crossfold.errors import CrossfoldError
 
 # What a structure is called tells nothing about its code; viewers show the label.
@@ -38,7 +38,7 @@ def make_segmentation(derived: Derived) -> Dataset:
     try:
         with warnings.catch_warnings(action="ignore", category=UserWarning):
             dataset = hd.seg.Segmentation(
-                source_images=_complete(derived.series.datasets),
+                source_images=_complete(derived),
                 pixel_array=_pixels(derived),
                 segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
                 segment_descriptions=[
@@ -69,13 +69,13 @@ def make_segmentation(derived: Derived) -> Dataset:
     return dataset
 
 
-def _complete(headers: list[Dataset]) -> list[Dataset]:
-    """Add what highdicom copies from the first header, without a value, where that lacks it."""
-    first = copy(headers[0])
-    for keyword in PATIENT_AND_STUDY:
-        if keyword not in first:
-            setattr(first, keyword, None)
-    return [first, *headers[1:]]
+def _complete(derived: Derived) -> list[Dataset]:
+    """Give the first header, from which highdicom copies, what is said of patient and study."""
+    first, *others = derived.series.datasets
+    first = copy(first)
+    for keyword, value in derived.patient_and_study.items():
+        setattr(first, keyword, value)
+    return [first, *others]
 
 
 def _pixels(derived: Derived) -> NDArray:

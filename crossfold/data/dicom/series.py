@@ -187,11 +187,20 @@ def read_series(source: Path | Sequence[Path]) -> Series:
         If there is no series or more than one, slices are missing, doubled, uneven or tilted, the
         position of a slice is unknown, or its pixels cannot be decoded.
     """
+    try:
+        return _read_series(source)
+    except (CrossfoldError, MemoryError, OSError):
+        raise
+    except Exception as error:  # values are decoded when asked for, and each VR fails in its way
+        raise _damaged(source if isinstance(source, Path) else source[0], error) from error
+
+
+def _read_series(source: Path | Sequence[Path]) -> Series:
     if isinstance(source, Path):
         if not source.exists():
             raise CrossfoldError(f"{source}: no such folder", remedy="correct the path")
         if source.is_file():
-            return read_series([source])
+            return _read_series([source])
         return _read(str(source), _the_one_series(source).paths)
     name = str(source[0].parent if len(source) > 1 else source[0])
     return _read(name, source)

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.tag import Tag
 from pydicom.valuerep import DA, TM
 
-from crossfold.data.dicom.derived import MANUFACTURER, PATIENT_AND_STUDY, Derived, reference_to
+from crossfold.data.dicom.derived import MANUFACTURER, Derived, reference_to
 from crossfold.data.dicom.polygons import outline
 
 _COPIED_IF_THERE = ("PatientIdentityRemoved", "DeidentificationMethod", "StudyDescription")
@@ -66,8 +66,8 @@ def _new(derived: Derived) -> FileDataset:
     dataset.InstanceCreationDate = DA(derived.date.date())
     dataset.InstanceCreationTime = TM(derived.date.time())
     dataset.StudyInstanceUID = derived.series.required("StudyInstanceUID")
-    for keyword in PATIENT_AND_STUDY:
-        setattr(dataset, keyword, derived.source.get(keyword))
+    for keyword, value in derived.patient_and_study.items():
+        setattr(dataset, keyword, value)
     for keyword in _COPIED_IF_THERE:
         if keyword in derived.source:
             setattr(dataset, keyword, derived.source.get(keyword))

@@ -98,6 +98,12 @@ def test_sections_have_to_agree(change: dict[str, Any], message: str) -> None:
     assert message in str(raised.value)
 
 
+def test_no_more_structures_than_bytes_can_tell_apart() -> None:
+    names = [f"s{number}" for number in range(256)]
+    with pytest.raises(ValidationError, match=r"structures: 256 of them.* at most 255"):
+        ModelConfig(dataset="ct", images=["ct"], structures=names)
+
+
 def test_a_model_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         ModelConfig(**MODEL).images = ("pet",)  # type: ignore[misc]  # it is the test

@@ -46,6 +46,24 @@ def test_a_channel_whose_name_ends_another_is_not_that(tmp_path: Path) -> None:
     assert subject.channels["t1"].path.name == "p1_t1.nii.gz"
 
 
+def test_two_files_for_one_channel_are_refused(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "images", "p1_t1.nii.gz", "p1_0000.nii.gz", "p1_t2.nii.gz")
+    (subject,) = find_subjects([str(folder)], ["t1", "t2"], mask=None)
+    assert subject.problem is not None
+    assert "p1_0000.nii.gz and p1_t1.nii.gz are both t1 of p1" in subject.problem.message
+
+
+def test_links_in_a_series_lead_no_further_than_files(tmp_path: Path) -> None:
+    secret = touch(tmp_path / "secret", "1.dcm") / "1.dcm"
+    secret.write_bytes(bytes(128) + b"DICM")
+    series = touch(tmp_path / "allowed") / "series"
+    series.mkdir()
+    (series / "1.dcm").symlink_to(secret)
+    (subject,) = find_subjects([str(series)], ["ct"], mask=None, within=tmp_path / "allowed")
+    assert subject.problem is not None
+    assert "1.dcm: lies outside of" in subject.problem.message
+
+
 @pytest.mark.parametrize(
     ("image", "told"),
     [

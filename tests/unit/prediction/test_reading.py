@@ -33,6 +33,16 @@ def test_a_header_that_promises_too_much_is_refused(tmp_path: Path) -> None:
         grids_of(subject(path))
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("datatype", 0), ("datatype", 1), ("datatype", 1536), ("vox_offset", -8), ("vox_offset", 0)],
+)
+def test_a_header_that_cannot_be_is_refused(tmp_path: Path, key: str, value: float) -> None:
+    path = written(tmp_path / "a.nii.gz", lambda header: header.__setitem__(key, value))
+    with pytest.raises(CrossfoldError, match=r"a\.nii\.gz"):
+        grids_of(subject(path))
+
+
 def test_an_image_of_one_value_is_compressed_to_the_utmost(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii.gz", np.zeros((200, 200, 100), np.float32))
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), 9))
@@ -48,7 +58,7 @@ def test_an_altered_byte_is_found(tmp_path: Path, place: float) -> None:
     content[int(place * len(content)) if place == 0.5 else int(place)] ^= 1
     path.write_bytes(content)
     with pytest.raises(CrossfoldError, match="damaged or truncated"):
-        read_channels(subject(path))
+        read_channels(subject(path), "ct")
 
 
 def test_voxels_without_a_size_are_refused(tmp_path: Path) -> None:

@@ -7,7 +7,12 @@ import torch
 from torch import nn
 
 from crossfold.learning.networks import Basic, Triple
-from crossfold.prediction.sliding_window import Predictor, gaussian_weight, window_starts
+from crossfold.prediction.sliding_window import (
+    Predictor,
+    UndefinedPosteriorError,
+    gaussian_weight,
+    window_starts,
+)
 
 
 class SideOfX(nn.Module):
@@ -50,6 +55,16 @@ def test_windows_cover_every_voxel_and_stay_inside(
     assert starts[-1] + window == max(length, window)
     steps = [after - before for before, after in itertools.pairwise(starts)]
     assert all(0 < step <= max(1, window * (1 - overlap)) for step in steps)
+
+
+def test_a_network_without_numbers_is_no_background() -> None:
+    network = torch.nn.Conv3d(1, 3, 1)
+    torch.nn.init.constant_(network.weight, float("nan"))
+    predictor = Predictor(
+        network, divisor=(1, 1, 1), window=None, overlap=0.5, batch_size=1, precision="fp32"
+    )
+    with pytest.raises(UndefinedPosteriorError, match="no numbers"):
+        predictor(torch.ones(1, 8, 8, 8))
 
 
 def test_weights_are_positive_and_largest_in_the_middle() -> None:

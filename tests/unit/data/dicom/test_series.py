@@ -245,3 +245,21 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
         path.write_bytes(whole[:size])
         with pytest.raises(CrossfoldError, match=r"007.dcm: damaged or truncated"):
             read_series(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+def test_a_damaged_slice_is_read_or_refused_but_never_raises_anything_else(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "ct", np.zeros((4, 4, 3)))
+    whole, random = files[1].read_bytes(), np.random.default_rng(0)
+    header = whole.index(b"\xe0\x7f\x10\x00")  # PixelData
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for place in random.integers(132, header, size=3):
+            damaged[place] = random.integers(256)
+        files[1].write_bytes(damaged)
+        try:
+            read_series(tmp_path / "ct")
+        except CrossfoldError:
+            refused += 1
+    assert refused > 50

@@ -112,6 +112,34 @@ def test_a_name_of_one_part_is_kept_without_a_word(
 
 
 @pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize(
+    ("keyword", "left"),
+    [
+        ("StudyDate", "00000000"),
+        ("StudyDate", "REMOVED"),
+        ("StudyTime", "10:11:12"),
+        ("PatientBirthDate", "19000000"),
+        ("PatientSex", "Unknown"),
+    ],
+)
+def test_what_anonymisation_leaves_is_no_reason_to_stop(
+    kind: str,
+    keyword: str,
+    left: str,
+    hounsfield: np.ndarray,
+    segmentation: np.ndarray,
+    tmp_path: Path,
+) -> None:
+    def anonymise(dataset: Dataset) -> None:
+        setattr(dataset, keyword, left)
+
+    with pydicom.config.disable_value_validation():
+        write_series(tmp_path / "ct", hounsfield, change=anonymise)
+    WRITERS[kind](read_series(tmp_path / "ct"), segmentation, NAMES, tmp_path / "out.dcm")
+    assert pydicom.dcmread(tmp_path / "out.dcm")[keyword].value in ("", None)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
 def test_a_series_with_few_headers(
     kind: str, hounsfield: np.ndarray, segmentation: np.ndarray, tmp_path: Path
 ) -> None:
