@@ -87,6 +87,7 @@ rule collect_round:
     """Add what came of the trials of a round to what is known of earlier ones."""
     input:
         proposals=paths.SEARCH_PROPOSALS,
+        splits=paths.SPLITS,
         folders=folds_of_trials,
         as_it_is=folds_of_model_as_it_is,
         trials=after_round(paths.SEARCH_TRIALS, lambda search: True),

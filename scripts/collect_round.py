@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from crossfold.data.splits import Splits
 from crossfold.search.proposals import read_proposals
 from crossfold.search.rounds import Known, collect_round, read_curves, write_curves
 from crossfold.search.table import read_trials, write_trials
@@ -12,6 +13,7 @@ with job(snakemake):
     if snakemake.input.get("trials"):
         trials = read_trials(Path(snakemake.input.trials))
         before = Known(trials, read_curves(Path(snakemake.input.curves)))
+    splits = Splits.read(Path(snakemake.input.splits))
     folders = dict[int, dict[int, Path]]()
     for folder in map(Path, snakemake.input.folders):
         folders.setdefault(int(folder.parts[-3]), {})[int(folder.name)] = folder
@@ -21,6 +23,7 @@ with job(snakemake):
         folders,
         metric=search["metric"],
         structures=snakemake.params.structures,
+        groups={member.subject: member.group for member in splits.members},
         as_it_is=[*map(Path, snakemake.input.as_it_is)],
         before=before,
     )

@@ -4,7 +4,8 @@ import logging
 from pathlib import Path
 
 from crossfold.config.models import ModelConfig
-from crossfold.config.trials import search_of
+from crossfold.config.planning import planned
+from crossfold.config.trials import search_of, spaces_of
 from crossfold.images import atomic_path
 from crossfold.paper.search.page import write_page
 from crossfold.search.best import advice
@@ -25,6 +26,7 @@ with job(snakemake):
         trials,
         read_curves(Path(snakemake.input.curves)),
         snippet=tuned,
+        spaces=spaces_of(planned(model, snakemake.input.plan)),
         description=model.description,
         synthetic=snakemake.params.synthetic,
     )

@@ -77,6 +77,8 @@ class Space(Section):
         --------
         >>> Space(log_uniform=(0.001, 0.1)).value(0.0123456)
         0.01235
+        >>> Space(uniform=(0.999, 0.9999)).value(0.99912345)
+        0.999123
         >>> Space(choice=("relu", "gelu")).value(1)
         'gelu'
         """
@@ -85,7 +87,12 @@ class Space(Section):
         if self.int_uniform:
             return int(number)
         low, high = self.ends
-        return min(max(float(f"{number:.{_DIGITS}g}"), low), high)
+        digits = _DIGITS
+        if self.uniform:  # a narrow range far from 0 needs more of them
+            largest, width = max(abs(low), abs(high)), high - low
+            more = math.floor(math.log10(largest)) - math.ceil(math.log10(width))
+            digits += max(0, more)
+        return min(max(float(f"{number:.{digits}g}"), low), high)
 
     def at(self, share: float) -> JsonValue:
         """Return the value at a share in [0, 1) of the way from the first to the last.

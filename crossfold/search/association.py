@@ -38,9 +38,12 @@ def associations(trials: pd.DataFrame) -> dict[str, float]:
         texts = finished[key]
         if texts.nunique() < 2:
             continue
-        values = texts.map(value_of)
+        # Of the model as it is, a value may be that of the network's own.
+        values = texts.map(value_of).dropna()
         if all(type(value) in (int, float) for value in values):
-            shares[key] = _explained(values.astype(float).rank(), ranks)
+            if len(values) >= FEWEST_TRIALS and values.nunique() > 1:
+                scores = finished["mean"][values.index].rank()
+                shares[key] = _explained(values.astype(float).rank(), scores)
         else:
             between = ranks.groupby(texts).transform("mean")
             shares[key] = float(between.var(ddof=0) / ranks.var(ddof=0))

@@ -40,6 +40,7 @@ def collect_round(
     *,
     metric: str,
     structures: Sequence[str],
+    groups: Mapping[str, str],
     as_it_is: Sequence[Path] = (),
     before: Known | None = None,
 ) -> Known:
@@ -55,6 +56,8 @@ def collect_round(
         Folder by trial and fold.
     metric, structures
         What is averaged.
+    groups
+        Patient by subject: the unit of a gain's interval.
     as_it_is
         Folders of the folds of the trial of the model as it is, if there is one.
     before
@@ -83,6 +86,7 @@ def collect_round(
                 crops=sum(ends) / len(ends) if ends else None,
                 metric=metric,
                 structures=structures,
+                groups=groups,
             )
         )
     known = [before.trials] if before else []

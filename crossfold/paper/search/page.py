@@ -48,6 +48,7 @@ def write_page(
     curves: pd.DataFrame,
     *,
     snippet: str,
+    spaces: Mapping[str, Space],
     description: str = "",
     synthetic: bool = False,
 ) -> None:
@@ -65,6 +66,8 @@ def write_page(
         Tables of the last round.
     snippet
         The best trial as YAML, to paste.
+    spaces
+        The searched values by key in full.
     description
         One sentence about the model.
     synthetic
@@ -82,8 +85,8 @@ def write_page(
         facts=_facts(search, trials),
         snippet=snippet,
         warning=warning(trials),
-        pictures=_pictures(search, trials, curves),
-        parameters=_parameters(search, trials, best, as_it_is, shares),
+        pictures=_pictures(search, trials, curves, spaces),
+        parameters=_parameters(spaces, trials, best, as_it_is, shares),
         shares=shares,
         unfinished=_unfinished(trials),
         columns=parameters_of(trials),
@@ -151,45 +154,37 @@ def _headline(
     elif best["trial"] == as_it_is["trial"]:
         said += ". That is the model as it is: no trial was better."
     else:
-        gained = best["mean"] - as_it_is["mean"]
-        said += f", {gained:.3f} more than the model as it is ({as_it_is['mean']:.3f})"
+        said += f", {best['gain']:.3f} more than the model as it is ({as_it_is['mean']:.3f})"
         said += f"; {gain}." if (gain := gain_text(best)) else "."
     stopped = int((trials["status"] == STOPPED).sum())
     return f"{said} Stopped early: {stopped}." if stopped else said
 
 
 def _pictures(
-    search: SearchConfig, trials: pd.DataFrame, curves: pd.DataFrame
+    search: SearchConfig,
+    trials: pd.DataFrame,
+    curves: pd.DataFrame,
+    spaces: Mapping[str, Space],
 ) -> list[tuple[str, str, Picture]]:
     best, label = best_trial(trials), f"Mean {axis_label(search.metric)} on validation subjects"
-    as_it_is, spaces = _as_it_is(search, trials), _spaces(search, trials)
-    pictures = [
-        ("Trials", _TRIALS, draw_trials(trials, best, label, as_it_is)),
-        ("Parameters", _PARAMETERS, draw_parameters(trials, best, spaces, label, as_it_is)),
-    ]
+    as_it_is = _as_it_is(search, trials)
+    pictures = [("Trials", _TRIALS, draw_trials(trials, best, label, as_it_is))]
+    if tried := {key: spaces[key] for key in parameters_of(trials)}:
+        panels = draw_parameters(trials, best, tried, label, as_it_is)
+        pictures.append(("Parameters", _PARAMETERS, panels))
     if len(curves):
         pictures.append(("Curves", _CURVES, draw_curves(curves, trials, best)))
     return pictures
 
 
-def _spaces(search: SearchConfig, trials: pd.DataFrame) -> dict[str, Space]:
-    """Return the searched values by key in full: names in the configuration may be short."""
-    names = search.parameters
-    return {
-        key: next(space for name, space in names.items() if key == name or key.endswith(f".{name}"))
-        for key in parameters_of(trials)
-    }
-
-
 def _parameters(
-    search: SearchConfig,
+    spaces: Mapping[str, Space],
     trials: pd.DataFrame,
     best: Row | None,
     as_it_is: Row | None,
     shares: Mapping[str, float],
 ) -> list[dict[str, str]]:
     """Return what was tried of every parameter, first what goes most with the score."""
-    spaces = _spaces(search, trials)
     return [
         {
             "key": key,

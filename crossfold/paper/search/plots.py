@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -171,7 +172,10 @@ def _name(key: str, value: Any) -> str:
     if key.endswith("._target_"):
         return str(value).rpartition(".")[2]
     if isinstance(value, Mapping):
-        return str(value.get("method") or value.get("_target_") or value).rpartition(".")[2]
+        kind = value.get("method") or value.get("_target_")
+        if kind is None:
+            return yaml.safe_dump(value, default_flow_style=True).strip()
+        return str(kind).rpartition(".")[2]
     return str(value)
 
 

@@ -195,3 +195,16 @@ def test_every_drawn_value_lies_between_the_ends(share: float, low: float, facto
     whole = Space(int_uniform=(-3, 5))
     assert whole.at(share) in range(-3, 6)
     assert isinstance(whole.at(share), int)
+
+
+def test_a_narrow_range_far_from_zero_has_enough_values() -> None:
+    shares = [place / 1000 for place in range(1000)]
+    narrow = [Space(uniform=(0.999, 0.9999)), Space(uniform=(100_000, 100_050))]
+    assert all(len({space.at(share) for share in shares}) > 400 for space in narrow)
+    # Of others, four digits as ever: their searches stay what they are.
+    for ends in [(0.0005, 0.01), (0, 0.2), (0.05, 0.3), (1, 10), (-5, 5)]:
+        assert all(Space(uniform=ends).at(share) == round_to_four(ends, share) for share in shares)
+
+
+def round_to_four(ends: tuple[float, float], share: float) -> float:
+    return float(f"{ends[0] + share * (ends[1] - ends[0]):.4g}")

@@ -9,11 +9,16 @@ import pytest
 from crossfold.__main__ import main
 from crossfold.config.search import SearchConfig
 from crossfold.paper.search.page import write_page
+from crossfold.paper.search.plots import _name
 from crossfold.search.table import COMPLETE, FAILED, STOPPED, write_trials
 
 SEARCH = SearchConfig.model_validate(
     {"learning_rate": {"log_uniform": [0.001, 0.1]}, "act": {"choice": ["relu", "<gelu>"]}}
 )
+SPACES = {
+    "network.act": SEARCH.parameters["act"],
+    "training.learning_rate": SEARCH.parameters["learning_rate"],
+}
 TRIALS = pd.DataFrame(
     {
         "trial": [0, 1, 2, 3],
@@ -45,6 +50,7 @@ def test_the_page_shows_all_trials_and_the_best_one(tmp_path: Path) -> None:
         TRIALS,
         CURVES,
         snippet="models: {}",
+        spaces=SPACES,
         synthetic=True,
     )
     page = (tmp_path / "search.html").read_text(encoding="utf-8")
@@ -60,7 +66,9 @@ def test_the_page_shows_all_trials_and_the_best_one(tmp_path: Path) -> None:
 
 
 def test_what_was_tried_and_what_was_stopped_can_be_read(tmp_path: Path) -> None:
-    write_page(tmp_path / "search.html", "Lab", SEARCH, TRIALS, CURVES, snippet="models: {}")
+    write_page(
+        tmp_path / "search.html", "Lab", SEARCH, TRIALS, CURVES, snippet="models: {}", spaces=SPACES
+    )
     page = (tmp_path / "search.html").read_text(encoding="utf-8")
     rows = {" ".join(re.sub("<[^>]+>", " ", row).split()) for row in re.findall("<tr>.*", page)}
     assert "training.learning_rate 0.001 to 0.1, logarithmic 0.006 0.02" in rows
@@ -68,15 +76,50 @@ def test_what_was_tried_and_what_was_stopped_can_be_read(tmp_path: Path) -> None
     assert {"2 stopped epoch 2: poor", "3 failed the loss is nan"} <= rows
     # Which parameter matters most is not said of two finished trials.
     assert "Share of variance" not in page
-    write_page(tmp_path / "search.html", "Lab", SEARCH, TRIALS[:1], CURVES, snippet="models: {}")
+    write_page(
+        tmp_path / "search.html",
+        "Lab",
+        SEARCH,
+        TRIALS[:1],
+        CURVES,
+        snippet="models: {}",
+        spaces=SPACES,
+    )
     page = (tmp_path / "search.html").read_text(encoding="utf-8")
     assert "That is the model as it is: no trial was better." in page
     assert "Stopped or failed" not in page
 
 
+def test_a_page_needs_no_parameter(tmp_path: Path) -> None:
+    """The model as it is, of which a network has what is searched by default."""
+    trials = TRIALS[:1].drop(columns=["network.act", "training.learning_rate"])
+    page = tmp_path / "search.html"
+    write_page(page, "Lab", SEARCH, trials, CURVES[:0], snippet="models: {}", spaces=SPACES)
+    assert page.read_text(encoding="utf-8").count("data:image/png;base64,") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ({"affine_probability": 0.5}, "{affine_probability: 0.5}"),
+        ({"method": "sgd", "momentum": 0.9}, "sgd"),
+        ({"_target_": "my_lab.nets.MyNet"}, "MyNet"),
+        ([16, 32], "[16, 32]"),
+    ],
+)
+def test_a_choice_is_said_in_short(value: object, name: str) -> None:
+    assert _name("training.augmentation", value) == name
+
+
 def test_a_page_without_a_finished_trial_says_so(tmp_path: Path) -> None:
     write_page(
-        tmp_path / "search.html", "Lab", SEARCH, TRIALS[2:], CURVES[:0], snippet="models: {}"
+        tmp_path / "search.html",
+        "Lab",
+        SEARCH,
+        TRIALS[2:],
+        CURVES[:0],
+        snippet="models: {}",
+        spaces=SPACES,
     )
     page = (tmp_path / "search.html").read_text(encoding="utf-8")
     assert "No trial has ended" in page

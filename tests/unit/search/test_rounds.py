@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -23,6 +24,7 @@ from crossfold.search.table import (
     FAILED,
     STOPPED,
     Outcome,
+    gain_over,
     parameters_of,
     read_trials,
     value_of,
@@ -70,12 +72,18 @@ def collected(tmp_path: Path) -> Path:
         Proposal(0, {"network.act": "relu", "training.learning_rate": 0.01}),
         Proposal(1, {"network.act": "gelu", "training.learning_rate": 0.02}),
     ]
-    known = collect_round(0, first, folders, metric="dice", structures=STRUCTURES)
+    known = collect_round(0, first, folders, metric="dice", structures=STRUCTURES, groups={})
     (tmp_path / "2").mkdir()
     Outcome(FAILED, "loss is nan", 1, 0.5).write(tmp_path / "2" / RESULT)
     second = [Proposal(2, {"network.act": "1", "training.learning_rate": 1}), Proposal(3, {})]
     known = collect_round(
-        1, second, {2: {0: tmp_path / "2"}}, metric="dice", structures=STRUCTURES, before=known
+        1,
+        second,
+        {2: {0: tmp_path / "2"}},
+        metric="dice",
+        structures=STRUCTURES,
+        groups={},
+        before=known,
     )
     write_trials(tmp_path / "trials.csv", known.trials)
     write_curves(tmp_path / "curves.csv", known.curves)
@@ -115,6 +123,7 @@ def test_a_trial_is_compared_with_the_model_as_it_is_subject_by_subject(tmp_path
         folders,
         metric="dice",
         structures=["left"],
+        groups={},
         as_it_is=[*folders[0].values()],
     )
     write_trials(tmp_path / "trials.csv", known.trials)
@@ -125,8 +134,45 @@ def test_a_trial_is_compared_with_the_model_as_it_is_subject_by_subject(tmp_path
     assert table.loc[1, ["gain_low", "gain_high"]].tolist() == pytest.approx([low, high], abs=1e-3)
     assert table.loc[0, ["gain_low", "gain_high"]].isna().all()
     assert "-0.148 to +0.348, which may be chance" in advice("", table)
-    alone = collect_round(0, proposals, folders, metric="dice", structures=["left"]).trials
+    alone = collect_round(
+        0, proposals, folders, metric="dice", structures=["left"], groups={}
+    ).trials
     assert alone["gain"].isna().all()
+
+
+def measured(values: dict[tuple[str, str], float]) -> pd.DataFrame:
+    rows = [(structure, subject, dice) for (structure, subject), dice in values.items()]
+    return pd.DataFrame(rows, columns=["structure", "subject", "dice"])
+
+
+def test_the_gain_is_the_difference_of_means_whatever_is_absent() -> None:
+    """One subject of three has the small structure; a trial invents it in another."""
+    before = {("big", "a"): 0.9, ("big", "b"): 0.9, ("big", "c"): 0.9, ("small", "a"): 0.5}
+    after = {("big", "a"): 0.8, ("big", "b"): 0.7, ("big", "c"): 0.9, ("small", "a"): 0.7}
+    found = gain_over(
+        measured(before | {("small", "b"): np.nan}),
+        measured(after | {("small", "b"): 0.0}),
+        *("dice", ["big", "small"], {}),
+    )
+    # Big: -0.1, -0.2 and 0; small: +0.2 of one subject.
+    assert found["gain"] == pytest.approx((-0.1 + 0.2) / 2)
+    assert found["gain_low"] < found["gain"] < found["gain_high"]
+
+
+def test_scans_of_a_patient_do_not_make_an_interval_narrow() -> None:
+    """Without any true gain, 95 % of the intervals hold 0: not of scans, but of patients."""
+    random, holds = np.random.default_rng(0), []
+    subjects = [(f"{patient}-{scan}", str(patient)) for patient in range(6) for scan in range(4)]
+    for _ in range(400):
+        of_patients = random.normal(scale=0.05, size=6)
+        before = {(structure, name): 0.5 for structure in STRUCTURES for name, _ in subjects}
+        after = {
+            key: 0.5 + of_patients[int(dict(subjects)[key[1]])] + random.normal(scale=0.01)
+            for key in before
+        }
+        found = gain_over(measured(before), measured(after), "dice", STRUCTURES, dict(subjects))
+        holds.append(found["gain_low"] <= 0 <= found["gain_high"])
+    assert 0.92 < np.mean(holds) < 0.98
 
 
 def test_curves_that_ended_are_those_that_trials_are_compared_with(tmp_path: Path) -> None:
@@ -186,3 +232,8 @@ def test_what_goes_with_the_score() -> None:
     assert shares["network.act"] == pytest.approx(4 / 5.25)
     assert "training.batch_size" not in shares
     assert associations(trials[:7]) == {}
+    # The model as it is has the network's own value: too few others are left.
+    trials.loc[0, "training.learning_rate"] = ""
+    assert list(associations(trials)) == ["network.act"]
+    more = pd.concat([trials, trials.tail(1).assign(trial=8, mean=0.9)], ignore_index=True)
+    assert associations(more)["training.learning_rate"] > 0.9
