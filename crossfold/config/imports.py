@@ -59,6 +59,38 @@ def file_of(root: Path, module: str) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
+def package_root(module: str) -> Path | None:
+    """Return the folder of the package that a module is in; None where that has been installed.
+
+    A module that is in no package has the folder that its package would have. Crossfold itself
+    counts wherever it is.
+    """
+    top = module.partition(".")[0]
+    spec = None if top in sys.stdlib_module_names else find_spec(top)
+    if spec is None:
+        return None
+    folders = spec.submodule_search_locations
+    root = Path(next(iter(folders))) if folders else Path(spec.origin or top).with_suffix("")
+    return root if top == "crossfold" or not _INSTALLED.intersection(root.parts) else None
+
+
+def imported_names(file: Path, module: str) -> Iterator[str]:
+    """Yield the names that a module imports: of modules, and of what could be modules in them.
+
+    What only type checkers look at is left out.
+    """
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    for node in _nodes(parsed(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*above, *filter(None, [node.module])]) if node.level else node.module
+            if base:
+                yield base
+                yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
 def parsed(file: Path) -> ast.Module:
     """Return the syntax tree of a file.
 
@@ -83,32 +115,18 @@ def _follow(module: str, root_of: Callable[[str], Path | None], found: dict[Path
         file = root and file_of(root, name)
         if file and file not in found:
             found[file] = None
-            for imported in _imported(file, name):
+            for imported in imported_names(file, name):
                 _follow(imported, root_of, found)
 
 
 def _own_root(module: str) -> Path | None:
-    """Return the folder of the package that a module is in, unless that has been installed."""
-    top = module.partition(".")[0]
-    if top in ("crossfold", *sys.stdlib_module_names):
-        return None
-    spec = find_spec(top)
-    if spec is None:
-        return None
-    folders = spec.submodule_search_locations
-    root = Path(next(iter(folders))) if folders else Path(spec.origin or top).with_suffix("")
-    return None if _INSTALLED.intersection(root.parts) else root
+    return None if module.partition(".")[0] == "crossfold" else package_root(module)
 
 
-def _imported(file: Path, module: str) -> Iterator[str]:
-    """Yield the names that a module imports: of modules, and of what could be modules in them."""
-    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(parsed(file)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1]
-            base = ".".join([*above, *filter(None, [node.module])]) if node.level else node.module
-            if base:
-                yield base
-                yield from (f"{base}.{alias.name}" for alias in node.names)
+def _nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what is in a module, but for what only type checkers look at."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        checked_only = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        if not checked_only:
+            yield from _nodes(child)

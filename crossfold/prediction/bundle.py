@@ -44,7 +44,7 @@ class Bundle(Section):
     """Version of this list of keys."""
     crossfold_version: str
     """Version of Crossfold that wrote it."""
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*(@[0-9]+)?$")
     """The run: a model, or `<model>@<epoch>`."""
     description: str
     """One sentence."""
@@ -105,6 +105,8 @@ class Bundle(Section):
                 f"{path / MODEL}: not readable with Crossfold {__version__} ({_reason(error)})",
                 remedy="use the version of Crossfold that wrote it, or the code in the bundle",
             ) from error
+        for fold in bundle.folds:
+            _require_hash(path, hashes, WEIGHTS.format(fold=fold))
         if bundle.crossfold_version != __version__:
             logger.warning(
                 "%s: written by Crossfold %s, read by %s",
@@ -170,6 +172,13 @@ def _check_files(path: Path, hashes: dict[str, Any]) -> None:
             raise CrossfoldError(
                 f"{path / name}: altered since the bundle was written", remedy=_AGAIN
             )
+    for name in (MODEL, REQUIREMENTS):
+        _require_hash(path, hashes, name)
+
+
+def _require_hash(path: Path, hashes: dict[str, Any], name: str) -> None:
+    if name not in hashes["files"]:
+        raise CrossfoldError(f"{path / HASHES}: does not list {name}", remedy=_AGAIN)
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:

@@ -294,8 +294,14 @@ def _is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(NIFTI)
 
 
-def _stem(path: Path) -> str:
+def suffix_of(path: Path) -> str:
+    """Return `.nii.gz` or `.nii` as a file has it; empty for anything else."""
     for suffix in NIFTI:
         if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.resolve().name
+            return path.name[-len(suffix) :]
+    return ""
+
+
+def _stem(path: Path) -> str:
+    suffix = suffix_of(path)
+    return path.name.removesuffix(suffix) if suffix else path.resolve().name

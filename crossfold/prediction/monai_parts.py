@@ -32,6 +32,7 @@ from crossfold.prediction.member import make_predictor
 from crossfold.prediction.subject import network_input, prediction_of, settings_of
 
 SUFFIX = ".nii.gz"
+AFFINE_TOLERANCE_MM = 1.0
 
 Files = Sequence[str | PathLike] | str | PathLike
 
@@ -122,8 +123,15 @@ class NiftiReader(ImageReader):
         if any(image.array.shape != first.array.shape for image in img):
             raise CrossfoldError(
                 f"channels of {', '.join(str(image.array.shape) for image in img)} voxels",
-                remedy="resample them to one grid, or predict with Crossfold, which does it",
+                remedy="resample them to one grid",
             )
+        extent = [*first.array.shape, 1]
+        for image in img[1:]:
+            away_mm = (np.abs(image.affine - first.affine) * extent).sum(axis=1).max()
+            if away_mm > AFFINE_TOLERANCE_MM:
+                raise CrossfoldError(
+                    f"channels lie up to {away_mm:.1f} mm apart", remedy="resample them to one grid"
+                )
         about = {
             "affine": first.affine,
             "original_affine": first.affine,
@@ -235,8 +243,11 @@ def find_images(
     """
     folder = Path(dataset_dir)
     files = sorted(folder.glob(f"*{SUFFIX}"))
+    # The longest that fits: p1_ce_t1 is of ce_t1, not of t1.
+    endings = sorted((f"_{name}{SUFFIX}" for name in (*images, mask) if name), key=len)[::-1]
+    by_ending = {file: next(filter(file.name.endswith, endings), "") for file in files}
     first = f"_{images[0]}{SUFFIX}"
-    subjects = [file.name.removesuffix(first) for file in files if file.name.endswith(first)]
+    subjects = [f.name.removesuffix(first) for f, ending in by_ending.items() if ending == first]
     if subjects or len(images) > 1 or mask:
         found = [_files_of(folder, subject, images, mask) for subject in subjects]
     else:

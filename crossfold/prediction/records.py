@@ -34,7 +34,7 @@ def write_tables(summary: pd.DataFrame, output: Path) -> None:
         for about in sorted(output.glob(f"*/{ABOUT}"))
         if about.parent not in left_out
     ]
-    tables = [pd.read_csv(table, dtype={"subject": str}) for table in found if table.is_file()]
+    tables = [read_volumes(table) for table in found if table.is_file() and table.stat().st_size]
     with atomic_path(output / SUMMARY) as temporary:
         summary.to_csv(temporary, **CSV)
     if tables:
@@ -42,6 +42,13 @@ def write_tables(summary: pd.DataFrame, output: Path) -> None:
             pd.concat(tables).to_csv(temporary, **CSV)
     else:
         (output / VOLUMES).unlink(missing_ok=True)
+
+
+def read_volumes(path: Path) -> pd.DataFrame:
+    """Read volumes.csv; a subject or structure may be called `NA`."""
+    texts = {"subject": str, "structure": str}
+    empty = {"mean_uncertainty": [""]}
+    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=empty)
 
 
 def seal(folder: Path, about: dict[str, Any]) -> None:
@@ -57,7 +64,7 @@ def is_whole(folder: Path, asked: dict[str, Any]) -> bool:
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         sizes = {name: (folder / name).stat().st_size for name in about["files"]}
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
     return sizes == about["files"] and all(about.get(key) == asked[key] for key in asked)
 
@@ -74,11 +81,12 @@ def is_of_another_image(folder: Path, images: dict[str, str], sources: dict[str,
     """
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        before = [dict(about.get(key) or {}) for key in ("images", "sources")]
+    except (OSError, ValueError, TypeError, AttributeError):
         return False
     return not any(
-        about.get(key, {}).get(channel) == value
-        for key, asked in (("images", images), ("sources", sources))
+        of.get(channel) == value
+        for of, asked in zip(before, (images, sources), strict=True)
         for channel, value in asked.items()
     )
 

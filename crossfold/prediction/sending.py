@@ -27,7 +27,7 @@ from crossfold.paths import subject_file
 from crossfold.prediction.bundle import Bundle
 from crossfold.prediction.checks import Grid
 from crossfold.prediction.conditions import alone_in
-from crossfold.prediction.inputs import Source, Subject
+from crossfold.prediction.inputs import Source, Subject, suffix_of
 from crossfold.prediction.predicting import (
     Options,
     Prediction,
@@ -44,6 +44,7 @@ from crossfold.prediction.records import (
     SUMMARY,
     SUMMARY_COLUMNS,
     VOLUMES,
+    read_volumes,
     seal,
     write_tables,
 )
@@ -237,7 +238,7 @@ class Parcel:
             images = read.images
         number, channels = f"{len(self):04}", {}
         for name, source in subject.channels.items():
-            suffix = ".nii.gz" if name in digests else "".join(source.path.suffixes[-2:])
+            suffix = ".nii.gz" if name in digests else suffix_of(source.path)
             copied = self._folder / "images" / f"{number}_{name}{suffix}"
             with self._room():
                 if name in digests:
@@ -360,7 +361,7 @@ class _Item:
             segmentation=segmentation,
             structures=bundle.structures,
         )
-        volumes = pd.read_csv(made / VOLUMES).assign(subject=self.subject.name)
+        volumes = read_volumes(made / VOLUMES).assign(subject=self.subject.name)
         volumes.to_csv(made / VOLUMES, **CSV)
         seal(made, about)
 

@@ -69,6 +69,8 @@ class BundleFiles:
                 f"{file}: has format {form}, but this version of Crossfold reads {FORMAT}",
                 remedy="use the Crossfold that wrote it, or a newer one",
             )
+        if not (isinstance(hashes, dict) and isinstance(made_from, dict)):
+            raise CrossfoldError(f"{file}: damaged (it lists no files)", remedy=_REMEDY)
         for name in hashes:
             parts = PurePosixPath(name).parts
             if name.startswith("/") or "\\" in name or ".." in parts or not parts:

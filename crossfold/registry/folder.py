@@ -29,6 +29,8 @@ from crossfold.registry.bundles import BundleFiles
 from crossfold.registry.facts import Facts
 from crossfold.registry.registered import (
     FORMAT,
+    NAME,
+    NUMBER,
     Damaged,
     Models,
     Reference,
@@ -243,7 +245,9 @@ class FolderRegistry:
         folders = [
             folder
             for folder in self.path.glob(f"{name or '*'}/*")
-            if folder.name.isdecimal() and folder.is_dir()
+            if NAME.fullmatch(folder.parent.name)
+            and NUMBER.fullmatch(folder.name)
+            and folder.is_dir()
         ]
         return sorted(folders, key=lambda folder: (folder.parent.name, int(folder.name)))
 
@@ -258,6 +262,7 @@ class FolderRegistry:
                 where=f"{self.shown}/{folder.parent.name}/{folder.name}",
                 path=folder / BUNDLE,
             )
+            dict(registered.tags)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise _unreadable(file, error) from error
         if form != FORMAT or registered.id != f"{folder.parent.name}:{folder.name}":
@@ -269,7 +274,8 @@ class FolderRegistry:
     def _marks(self, name: str) -> _Mark:
         file = self.path / name / _MARK
         try:
-            return _Mark(**json.loads(file.read_text(encoding="utf-8")))
+            mark = _Mark(**json.loads(file.read_text(encoding="utf-8")))
+            return replace(mark, marked=dict(mark.marked))
         except FileNotFoundError:
             return _Mark()
         except (OSError, ValueError, TypeError) as error:

@@ -17,7 +17,8 @@ CURRENT = "current"
 """What stands for a version in the reference to the one that is marked."""
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_REFERENCE = re.compile(rf"({NAME.pattern})(?::([1-9]\d*|{CURRENT}))?")
+NUMBER = re.compile(r"[1-9][0-9]*")
+_REFERENCE = re.compile(rf"({NAME.pattern})(?::({NUMBER.pattern}|{CURRENT}))?")
 
 
 @dataclass(frozen=True, kw_only=True)

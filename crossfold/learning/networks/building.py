@@ -80,7 +80,14 @@ def is_2d(arguments: dict[str, Any]) -> bool:
 
 
 def _constructor(target: str) -> type[nn.Module]:
-    return load_object(target, "network._target_")
+    found = load_object(target, "network._target_")
+    # Nothing else is called: a checkpoint may come from anywhere.
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise CrossfoldError(
+            f"network._target_: {target} is no class of torch.nn.Module",
+            remedy="name one, such as monai.networks.nets.SegResNet",
+        )
+    return found
 
 
 def divisor_of(target: str, arguments: dict[str, Any]) -> Triple:

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
 
 from crossfold.errors import CrossfoldError
-from crossfold.prediction.monai_parts import EnsembleNetwork, find_images
+from crossfold.images import Image
+from crossfold.prediction.monai_parts import EnsembleNetwork, NiftiReader, find_images
 from tests.small_run import SUBJECTS, SmallRun, small_run
 
 # What MONAI's schema of metadata.json requires: project-monai.github.io, public/schema,
@@ -167,6 +170,21 @@ def test_images_are_found_by_the_names_of_their_channels(tmp_path: Path) -> None
     assert len(find_images(str(tmp_path), ["other"])) == 3
     with pytest.raises(CrossfoldError, match="there is no image"):
         find_images(str(tmp_path / "empty"), ["ct"])
+
+
+def test_a_channel_whose_name_ends_another_is_not_that(tmp_path: Path) -> None:
+    for name in ("p1_t1", "p1_ce_t1"):
+        (tmp_path / f"{name}.nii.gz").touch()
+    (found,) = find_images(str(tmp_path), ["t1", "ce_t1"])
+    assert [Path(file).name for file in found["image"]] == ["p1_t1.nii.gz", "p1_ce_t1.nii.gz"]
+
+
+def test_channels_that_are_mirrored_to_each_other_are_refused() -> None:
+    array = np.zeros((4, 5, 6), dtype=np.float32)
+    images = [Image(array, np.diag([x, 1, 1, 1.0]), nib.Nifti1Header()) for x in (1.0, -1.0)]
+    with pytest.raises(CrossfoldError, match=r"up to 8\.0 mm apart"):
+        NiftiReader().get_data(images)
+    assert NiftiReader().get_data(images[:1] * 2)[0].shape == (2, 4, 5, 6)
 
 
 def test_the_configuration_can_be_read_without_the_code(path: Path) -> None:

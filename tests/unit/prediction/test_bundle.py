@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
@@ -32,8 +31,17 @@ def edit(path: Path, **values: object) -> None:
 def edit_model(path: Path, **values: object) -> None:
     """Edit configs/model.json as one who knows of the hashes."""
     edit(path / "configs/model.json", **values)
+    hash_again(path, "configs/model.json")
+
+
+def hash_again(path: Path, name: str) -> None:
     hashes = json.loads((path / "hashes.json").read_text("utf-8"))
-    hashes["files"]["configs/model.json"] = sha256(path / "configs/model.json")
+    edit(path / "hashes.json", files=hashes["files"] | {name: sha256(path / name)})
+
+
+def forget(path: Path, name: str) -> None:
+    hashes = json.loads((path / "hashes.json").read_text("utf-8"))
+    del hashes["files"][name]
     edit(path / "hashes.json", files=hashes["files"])
 
 
@@ -64,6 +72,9 @@ def test_a_bundle_says_what_it_is(path: Path) -> None:
             lambda path: edit(path / "hashes.json", files={"../secret": ""}),
             r"`\.\./secret` lies outside",
         ),
+        (lambda path: edit(path / "hashes.json", files={}), "does not list configs/model.json"),
+        (lambda path: forget(path, "models/fold_1.safetensors"), "does not list models/fold_1"),
+        (lambda path: edit_model(path, name="../escaped"), "not readable with Crossfold"),
         (lambda path: edit_model(path, colour=1), r"\(unknown key `colour`[^\[]*\)"),
         (shutil.rmtree, "is no bundle of Crossfold"),
     ],
@@ -80,7 +91,7 @@ def test_other_packages_that_compute_are_said(path: Path, caplog: pytest.LogCapt
     file = path / "requirements.txt"
     wanted = f"numpy==1.0\nscipy=={version('scipy')}\ntorch==2.13.0\ntqdm==0.1\n"
     file.write_text(wanted, encoding="utf-8")
-    edit(path / "hashes.json", files={file.name: hashlib.sha256(wanted.encode()).hexdigest()})
+    hash_again(path, file.name)
     bundle = Bundle.read(path)
     installed = f"numpy {version('numpy')}, not 1.0"
     assert bundle.other_versions() == [installed, f"tqdm {version('tqdm')}, not 0.1"]

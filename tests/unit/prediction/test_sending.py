@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,15 @@ def never(*_: Any, **__: Any) -> None:
 
 def run_job(sent: Path) -> None:
     predict_sent(Request.read(sent / REQUEST), sent / "predicted")
+
+
+def test_a_name_is_not_sent_in_the_suffix(request_of_three: Request, tmp_path: Path) -> None:
+    image = tmp_path / "elsewhere/MUELLER.HANS.nii.gz"
+    image.parent.mkdir(exist_ok=True)
+    shutil.copyfile("images/far.nii.gz", image)
+    subjects = find_subjects([str(image)], ["ct"], mask=None)
+    sent = send(replace(request_of_three, subjects=subjects))
+    assert Request.read(sent / REQUEST).files == ["out/.sent/images/0000_ct.nii.gz"]
 
 
 def test_what_lies_elsewhere_is_copied_and_nothing_else(request_of_three: Request) -> None:

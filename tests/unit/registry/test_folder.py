@@ -186,6 +186,35 @@ def test_the_current_version_is_marked_and_asked_for(
     assert marked == [True, False, False]
 
 
+@pytest.mark.parametrize("kept", ['{"version": 1, "marked": null}', "[]", '{"version": 1, "x": 2}'])
+def test_a_damaged_mark_is_mended_by_another(
+    registry: FolderRegistry, tmp_path: Path, kept: str
+) -> None:
+    registry.register(*read(make_bundle(tmp_path / "bundle")))
+    (registry.path / "Prostate/current.json").write_text(kept)
+    assert [one.id for one in registry.models().registered] == ["Prostate:1"]
+    with pytest.raises(CrossfoldError, match="crossfold models use Prostate"):
+        registry.find(Reference("Prostate"))
+    registry.mark_current(Reference("Prostate", 1))
+    assert registry.find(Reference("Prostate")).current
+
+
+def test_what_has_no_name_or_number_of_a_model_is_none(
+    registry: FolderRegistry, tmp_path: Path
+) -> None:
+    registry.register(*read(make_bundle(tmp_path / "bundle")))
+    for name in (".part-x/3", "Prostate/\u0663", "Prostate/01"):
+        shutil.copytree(registry.path / "Prostate/1", registry.path / name)
+    assert [one.id for one in registry.models().all] == ["Prostate:1"]
+
+
+def test_a_registration_without_tags_is_damaged(registry: FolderRegistry, tmp_path: Path) -> None:
+    registry.register(*read(make_bundle(tmp_path / "bundle")))
+    file = registry.path / "Prostate/1/registration.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"tags": None}))
+    assert [one.id for one in registry.models().damaged] == ["Prostate:1"]
+
+
 def test_what_is_not_there_is_said_with_what_is(registry: FolderRegistry, tmp_path: Path) -> None:
     with pytest.raises(CrossfoldError, match="crossfold models add"):
         registry.find(Reference("Prostate"))

@@ -43,6 +43,12 @@ def test_unet_keeps_the_grid_and_its_size_is_known() -> None:
     assert network(torch.zeros(2, 1, 32, 24, 16)).shape == (2, 3, 32, 24, 16)
 
 
+@pytest.mark.parametrize("target", ["subprocess.check_output", "torch.nn.functional.conv3d"])
+def test_nothing_but_a_network_is_called(target: str) -> None:
+    with pytest.raises(CrossfoldError, match=rf"{target} is no class of torch\.nn\.Module"):
+        build_network(target, {})
+
+
 def test_a_network_of_monai_by_import_path() -> None:
     config = NetworkConfig(
         _target_="monai.networks.nets.DynUNet",
