@@ -140,13 +140,9 @@ def train_fold(
         "fold": fold,
         "subjects": {name: plan.digests[name] for name in subjects},
         "validation_subjects": {name: plan.digests[name] for name in validation_subjects},
+        **({"init_from": initial.digests()} if initial else {}),
+        **_own_code(network, config),
     }
-    if initial:
-        identity["init_from"] = initial.digests()
-    # Files of a site's own network, loss and transforms: what older ones made is not continued.
-    sections = [section.model_dump(by_alias=True, mode="json") for section in (network, config)]
-    if own_code := own_digests(targets_in(sections, "")):
-        identity["own_code"] = own_code
     state = TrainingState(state_directory, identity, config)
     saved = of_first(state.load)
     if saved:
@@ -190,6 +186,13 @@ def train_fold(
     )
     state.finish()
     return None
+
+
+def _own_code(network: NetworkConfig, config: TrainingConfig) -> dict[str, Any]:
+    """Return digests of a site's own network, loss and transforms: older ones are not continued."""
+    sections = [section.model_dump(by_alias=True, mode="json") for section in (network, config)]
+    digests = own_digests(targets_in(sections, ""))
+    return {"own_code": digests} if digests else {}
 
 
 class _Training:
