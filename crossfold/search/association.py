@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
-from crossfold.search.table import COMPLETE, parameters_of, value_of
+from crossfold.config.search import Space
+from crossfold.search.table import COMPLETE, parameters_of, value_of, value_text
 
 FEWEST_TRIALS = 8
 """Finished trials below which nothing is said."""
 
 
-def associations(trials: pd.DataFrame) -> dict[str, float]:
+def associations(trials: pd.DataFrame, spaces: Mapping[str, Space]) -> dict[str, float]:
     """Return the share of the variance of the scores' ranks that goes with each parameter alone.
 
     Of numbers, what a parabola over their ranks explains, because the best value is rarely at an
@@ -22,28 +25,27 @@ def associations(trials: pd.DataFrame) -> dict[str, float]:
     ----------
     trials
         Table of the trials.
+    spaces
+        The searched values by key in full.
 
     Returns
     -------
     dict
-        By key in full; empty with fewer than `FEWEST_TRIALS` finished trials. Parameters of which
-        all trials had one value are left out.
+        By key in full. A parameter is left out where fewer than `FEWEST_TRIALS` finished trials
+        have a known value of it, or where all of these, or their scores, are the same.
     """
     finished = trials[(trials["status"] == COMPLETE) & trials["mean"].notna()]
-    if len(finished) < FEWEST_TRIALS or finished["mean"].nunique() < 2:
-        return {}
-    ranks = finished["mean"].rank()
     shares = {}
     for key in parameters_of(trials):
-        texts = finished[key]
-        if texts.nunique() < 2:
+        # The model as it is may have none, or the network's own; null may also be a choice.
+        unknown = {""} if None in (spaces[key].choice or ()) else {"", value_text(None)}
+        texts = finished.loc[~finished[key].isin(unknown), key]
+        ranks = finished.loc[texts.index, "mean"].rank()
+        if len(texts) < FEWEST_TRIALS or texts.nunique() < 2 or ranks.nunique() < 2:
             continue
-        # Of the model as it is, a value may be that of the network's own.
-        values = texts.map(value_of).dropna()
+        values = [value_of(text) for text in texts]
         if all(type(value) in (int, float) for value in values):
-            if len(values) >= FEWEST_TRIALS and values.nunique() > 1:
-                scores = finished["mean"][values.index].rank()
-                shares[key] = _explained(values.astype(float).rank(), scores)
+            shares[key] = _explained(pd.Series(values, dtype=float).rank(), ranks)
         else:
             between = ranks.groupby(texts).transform("mean")
             shares[key] = float(between.var(ddof=0) / ranks.var(ddof=0))

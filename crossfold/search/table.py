@@ -21,6 +21,8 @@ COMPLETE, STOPPED, FAILED = "complete", "stopped", "failed"
 """What a trial may have come to; of several folds, the last of these that one has come to."""
 
 LAST_COLUMN = "reason"
+# Metrics are written with six digits: a standard error below this is none.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,7 @@ def trial_row(
         Patient by subject.
     """
     complete = outcome.status == COMPLETE
-    means = metrics.groupby("structure")[metric].mean() if complete else pd.Series(dtype=float)
-    means = means.reindex([*structures])
+    means = _means(metrics if complete else pd.DataFrame(), metric, structures)
     return {
         "trial": trial,
         "round": round_number,
@@ -134,14 +135,13 @@ def gain_over(
     structures: Sequence[str],
     groups: Mapping[str, str],
 ) -> dict[str, float]:
-    """Return by how much the same subjects are better, with a 95 % interval.
+    """Return how far the mean of a trial is above that of another one, with a 95 % interval.
 
-    As the mean of a trial, it is averaged over the subjects of each structure, then over
-    structures; pairs are those of subject and structure that both have. The interval is Student's
-    t over patients, to each of whom belongs the part that all of his scans and structures have in
-    the gain (the linearised variance of clusters, Taylor expansion: Woodruff 1971, "A simple method
-    for approximating the variance of a complicated estimate", JASA 66); with one scan each and all
-    structures it is that of the paired t test.
+    The gain is the difference of the two means. Its interval is Student's t with the jackknife over
+    patients: each is left out of both trials with all scans and structures (MacKinnon et al. 2023,
+    "Fast and reliable jackknife and bootstrap methods for cluster-robust inference", J Appl Econom
+    38). With one scan each and all structures, it is that of the paired t test. A structure that
+    only one patient has says nothing about others, and then there is no interval.
 
     It is the interval of one comparison. The best of many trials was chosen for its gain, so the
     interval of that trial lies too high.
@@ -160,23 +160,41 @@ def gain_over(
     dict
         gain, gain_low, gain_high; NaN where they cannot be told.
     """
-    gain = low = high = math.nan
-    if len(before) and len(after):
-        tables = [table[table["structure"].isin(structures)] for table in (before, after)]
-        of_before, of_after = (
-            table.set_index(["structure", "subject"])[metric] for table in tables
-        )
-        gains = (of_after - of_before).dropna()
-        of_structures = gains.groupby("structure")
-        means = of_structures.mean()
-        gain = float(means.mean())
-        share = (gains - of_structures.transform("mean")) / of_structures.transform("size")
-        patients = gains.index.get_level_values("subject").map(lambda name: groups.get(name, name))
-        parts = share.groupby(patients.to_numpy()).sum() / max(len(means), 1)
-        of_patients = gain + len(parts) * parts
-        if len(of_patients) > 1 and of_patients.nunique() > 1:
-            low, high = stats.ttest_1samp(of_patients, 0).confidence_interval(0.95)
-    return {"gain": gain, "gain_low": float(low), "gain_high": float(high)}
+    means = [_means(table, metric, structures).mean() for table in (before, after)]
+    gain, low, high = means[1] - means[0], math.nan, math.nan
+    if not math.isnan(gain):
+        without = _gains_without(before, after, metric, structures, groups)
+        error = math.sqrt(len(without) - 1) * without.std(ddof=0, skipna=False)
+        if error > _ROUNDING:
+            low, high = stats.t.interval(0.95, len(without) - 1, gain, error)
+    return {"gain": float(gain), "gain_low": float(low), "gain_high": float(high)}
+
+
+def _means(metrics: pd.DataFrame, metric: str, structures: Sequence[str]) -> pd.Series:
+    """Return the mean over the subjects of each structure; NaN where there are none."""
+    if metrics.empty:
+        return pd.Series(math.nan, index=[*structures])
+    return metrics.groupby("structure")[metric].mean().reindex([*structures])
+
+
+def _gains_without(
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    metric: str,
+    structures: Sequence[str],
+    groups: Mapping[str, str],
+) -> pd.Series:
+    """Return the gain without each patient; NaN where a structure is then left without anyone."""
+    both = pd.concat({"before": before, "after": after}, names=["side"]).reset_index("side")
+    both = both[both["structure"].isin(structures)].dropna(subset=[metric])
+    patients = both["subject"].map(lambda name: groups.get(name, name))
+    cells = both.groupby([patients, "side", "structure"])[metric]
+    sums = cells.sum().unstack(["side", "structure"], fill_value=0)
+    counts = cells.count().unstack(["side", "structure"], fill_value=0)
+    left = counts.sum() - counts
+    means = (sums.sum() - sums) / left.where(left > 0)
+    of_sides = means.T.groupby(level="side").mean(skipna=False).T
+    return of_sides["after"] - of_sides["before"]
 
 
 def write_trials(path: Path, trials: pd.DataFrame) -> None:

@@ -13,7 +13,7 @@ from crossfold import __version__
 from crossfold.config.search import SearchConfig, Space
 from crossfold.images import atomic_path
 from crossfold.paper.report.pictures import Picture
-from crossfold.paper.search.plots import draw_curves, draw_parameters, draw_trials
+from crossfold.paper.search.plots import draw_curves, draw_parameters, draw_trials, short_names
 from crossfold.paper.style import axis_label
 from crossfold.search.association import associations
 from crossfold.search.best import Row, best_trial, gain_text, warning
@@ -26,6 +26,7 @@ _METHODS = {
     "random": "random draws",
     "grid": "all combinations of a grid",
 }
+_NO_INTERVAL = "too few patients for an interval of the gain"
 _TRIALS = (
     "Score of every trial in their order; the line is the best one so far. Vertical lines separate "
     "rounds. Trials in the grey band have no score."
@@ -73,7 +74,8 @@ def write_page(
     synthetic
         Whether to say that the images are not those of patients.
     """
-    best, as_it_is, shares = best_trial(trials), _as_it_is(search, trials), associations(trials)
+    best, as_it_is = best_trial(trials), _as_it_is(search, trials)
+    shares = associations(trials, spaces)
     page = _template().render(
         name=name,
         description=description,
@@ -89,7 +91,7 @@ def write_page(
         parameters=_parameters(spaces, trials, best, as_it_is, shares),
         shares=shares,
         unfinished=_unfinished(trials),
-        columns=parameters_of(trials),
+        columns=short_names(parameters_of(trials)),
         scores=[name for name in map(str, trials) if name.startswith(f"{search.metric}_")],
         prefix=f"{search.metric}_",
         rows=_rows(trials),
@@ -155,7 +157,7 @@ def _headline(
         said += ". That is the model as it is: no trial was better."
     else:
         said += f", {best['gain']:.3f} more than the model as it is ({as_it_is['mean']:.3f})"
-        said += f"; {gain}." if (gain := gain_text(best)) else "."
+        said += f"; {gain_text(best) or _NO_INTERVAL}."
     stopped = int((trials["status"] == STOPPED).sum())
     return f"{said} Stopped early: {stopped}." if stopped else said
 
@@ -202,7 +204,7 @@ def _tried(space: Space) -> str:
     if space.choice is not None:
         return " or ".join(map(value_text, space.choice))
     low, high = space.ends
-    return f"{low:g} to {high:g}" + (", logarithmic" if space.log_uniform else "")
+    return f"{low:.12g} to {high:.12g}" + (", logarithmic" if space.log_uniform else "")
 
 
 def _unfinished(trials: pd.DataFrame) -> list[Row]:

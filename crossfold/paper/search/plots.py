@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from crossfold.config.figures import OKABE_ITO, FiguresConfig
+from crossfold.config.inheritance import KIND_KEYS
 from crossfold.config.search import Space
 from crossfold.paper import style
 from crossfold.paper.report.pictures import Picture
@@ -72,7 +75,7 @@ def draw_parameters(
 ) -> Picture:
     """Draw the scores over every parameter: one panel each."""
     rows = -(-len(spaces) // _COLUMNS)
-    columns = min(_COLUMNS, len(spaces))
+    columns, names = min(_COLUMNS, len(spaces)), short_names(spaces)
     with mpl.rc_context(style.parameters(CONFIG)):
         height = rows * _PANEL_MM + 8
         figure = style.new_figure(CONFIG, columns=2 if columns > 1 else 1, height_mm=height)
@@ -86,7 +89,7 @@ def draw_parameters(
                 is_best = (trials["trial"] == best["trial"]).to_numpy()
                 axes.plot((numbers + jitter)[is_best], best["mean"], **_RING)
             _axis(axes, key, space, CONFIG.width_mm / columns - 8)
-            axes.set_xlabel(style.shorten(key.partition(".")[2] or key, 50, CONFIG.font_size_pt))
+            axes.set_xlabel(style.shorten(names[key], 50, CONFIG.font_size_pt))
         marks = _marks(panels.flat[: len(spaces)], best, as_it_is)
         for axes in panels.flat[len(spaces) :]:
             axes.set_axis_off()
@@ -113,6 +116,19 @@ def draw_curves(curves: pd.DataFrame, trials: pd.DataFrame, best: Row | None) ->
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=_STEPS))
         line = Line2D([], [], color=BLUE, linewidth=1.8, label="best trial")
         return _picture(figure, trials, [] if best is None else [line])
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """Return keys without their section, in full where two would then be the same.
+
+    Examples
+    --------
+    >>> short_names(["training.overlap", "inference.overlap", "network.act"]).values()
+    dict_values(['training.overlap', 'inference.overlap', 'act'])
+    """
+    names = {key: key.partition(".")[2] or key for key in keys}
+    counts = Counter(names.values())
+    return {key: name if counts[name] == 1 else key for key, name in names.items()}
 
 
 def _scatter(axes: Axes, x: np.ndarray, trials: pd.DataFrame) -> None:
@@ -169,14 +185,12 @@ def _axis(axes: Axes, key: str, space: Space, width_mm: float) -> None:
 
 def _name(key: str, value: Any) -> str:
     """Say a choice in short: of a section, its kind; of an import path, what it leads to."""
-    if key.endswith("._target_"):
-        return str(value).rpartition(".")[2]
     if isinstance(value, Mapping):
-        kind = value.get("method") or value.get("_target_")
+        kind = next((kind for kind in KIND_KEYS if value.get(kind)), None)
         if kind is None:
             return yaml.safe_dump(value, default_flow_style=True).strip()
-        return str(kind).rpartition(".")[2]
-    return str(value)
+        return _name(f"{key}.{kind}", value[kind])
+    return re.split("[.:]", str(value))[-1] if key.endswith("._target_") else str(value)
 
 
 def _picture(figure: Figure, trials: pd.DataFrame, marks: Sequence[Line2D]) -> Picture:

@@ -202,8 +202,15 @@ def test_a_narrow_range_far_from_zero_has_enough_values() -> None:
     narrow = [Space(uniform=(0.999, 0.9999)), Space(uniform=(100_000, 100_050))]
     assert all(len({space.at(share) for share in shares}) > 400 for space in narrow)
     # Of others, four digits as ever: their searches stay what they are.
-    for ends in [(0.0005, 0.01), (0, 0.2), (0.05, 0.3), (1, 10), (-5, 5)]:
+    examples = [(0, 0.1), (0, 0.2), (0, 0.5), (0, 0.8), (0, 1), (0, 6)]
+    for ends in [*examples, (0.0005, 0.01), (0.05, 0.3), (1, 10), (-5, 5), (0.5, 1.5), (0.9, 0.99)]:
         assert all(Space(uniform=ends).at(share) == round_to_four(ends, share) for share in shares)
+
+
+@given(low=st.floats(-1e6, 1e6), width=st.floats(1e-3, 1e6))
+def test_any_range_has_at_least_a_hundred_values(low: float, width: float) -> None:
+    space = Space(uniform=(low, low + width))
+    assert len({space.at(place / 10_000) for place in range(10_000)}) >= 100
 
 
 def round_to_four(ends: tuple[float, float], share: float) -> float:

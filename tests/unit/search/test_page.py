@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from crossfold.__main__ import main
-from crossfold.config.search import SearchConfig
+from crossfold.config.models import ModelConfig
+from crossfold.config.search import SearchConfig, Space
+from crossfold.config.trials import spaces_of
 from crossfold.paper.search.page import write_page
 from crossfold.paper.search.plots import _name
 from crossfold.search.table import COMPLETE, FAILED, STOPPED, write_trials
@@ -98,12 +100,43 @@ def test_a_page_needs_no_parameter(tmp_path: Path) -> None:
     assert page.read_text(encoding="utf-8").count("data:image/png;base64,") == 1
 
 
+def test_a_gain_without_an_interval_is_said_to_have_none(tmp_path: Path) -> None:
+    page = tmp_path / "search.html"
+    trials = TRIALS.assign(gain_low=None, gain_high=None).astype({"gain_low": float})
+    write_page(page, "Lab", SEARCH, trials, CURVES, snippet="models: {}", spaces=SPACES)
+    text = page.read_text(encoding="utf-8")
+    assert "(0.500); too few patients for an interval of the gain. Stopped" in text
+    assert "Its interval counts patients, not scans" in text
+
+
+def test_a_range_is_said_with_all_its_digits(tmp_path: Path) -> None:
+    page = tmp_path / "search.html"
+    spaces = SPACES | {"training.learning_rate": Space(uniform=(0.0000001, 1_000_050))}
+    write_page(page, "Lab", SEARCH, TRIALS, CURVES, snippet="models: {}", spaces=spaces)
+    assert "1e-07 to 1000050<" in page.read_text(encoding="utf-8")
+
+
+def test_keys_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    search = {"batch_size": {"choice": [2, 4]}, "inference.batch_size": {"choice": [1, 8]}}
+    model = ModelConfig(dataset="ct", images=["ct"], structures=["a"], search=search)
+    trials = TRIALS.drop(columns=["network.act", "training.learning_rate"])
+    trials = trials.assign(**{"training.batch_size": "2", "inference.batch_size": "8"})
+    page = tmp_path / "search.html"
+    spaces = spaces_of(model)
+    write_page(page, "Lab", SEARCH, trials, CURVES, snippet="models: {}", spaces=spaces)
+    text = page.read_text(encoding="utf-8")
+    rows = {" ".join(re.sub("<[^>]+>", " ", row).split()) for row in re.findall("<tr>.*", text)}
+    assert {"training.batch_size 2 or 4 2 2", "inference.batch_size 1 or 8 8 8"} <= rows
+    assert '<th scope="col">inference.batch_size</th>' in text
+
+
 @pytest.mark.parametrize(
     ("value", "name"),
     [
         ({"affine_probability": 0.5}, "{affine_probability: 0.5}"),
         ({"method": "sgd", "momentum": 0.9}, "sgd"),
         ({"_target_": "my_lab.nets.MyNet"}, "MyNet"),
+        ({"_target_": "my_lab.nets:MyNet", "width": 3}, "MyNet"),
         ([16, 32], "[16, 32]"),
     ],
 )

@@ -2,12 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from crossfold.errors import CrossfoldError
-from crossfold.search.association import associations
 from crossfold.search.best import advice, best_trial
 from crossfold.search.proposals import Proposal
 from crossfold.search.rounds import (
@@ -24,7 +22,6 @@ from crossfold.search.table import (
     FAILED,
     STOPPED,
     Outcome,
-    gain_over,
     parameters_of,
     read_trials,
     value_of,
@@ -140,41 +137,6 @@ def test_a_trial_is_compared_with_the_model_as_it_is_subject_by_subject(tmp_path
     assert alone["gain"].isna().all()
 
 
-def measured(values: dict[tuple[str, str], float]) -> pd.DataFrame:
-    rows = [(structure, subject, dice) for (structure, subject), dice in values.items()]
-    return pd.DataFrame(rows, columns=["structure", "subject", "dice"])
-
-
-def test_the_gain_is_the_difference_of_means_whatever_is_absent() -> None:
-    """One subject of three has the small structure; a trial invents it in another."""
-    before = {("big", "a"): 0.9, ("big", "b"): 0.9, ("big", "c"): 0.9, ("small", "a"): 0.5}
-    after = {("big", "a"): 0.8, ("big", "b"): 0.7, ("big", "c"): 0.9, ("small", "a"): 0.7}
-    found = gain_over(
-        measured(before | {("small", "b"): np.nan}),
-        measured(after | {("small", "b"): 0.0}),
-        *("dice", ["big", "small"], {}),
-    )
-    # Big: -0.1, -0.2 and 0; small: +0.2 of one subject.
-    assert found["gain"] == pytest.approx((-0.1 + 0.2) / 2)
-    assert found["gain_low"] < found["gain"] < found["gain_high"]
-
-
-def test_scans_of_a_patient_do_not_make_an_interval_narrow() -> None:
-    """Without any true gain, 95 % of the intervals hold 0: not of scans, but of patients."""
-    random, holds = np.random.default_rng(0), []
-    subjects = [(f"{patient}-{scan}", str(patient)) for patient in range(6) for scan in range(4)]
-    for _ in range(400):
-        of_patients = random.normal(scale=0.05, size=6)
-        before = {(structure, name): 0.5 for structure in STRUCTURES for name, _ in subjects}
-        after = {
-            key: 0.5 + of_patients[int(dict(subjects)[key[1]])] + random.normal(scale=0.01)
-            for key in before
-        }
-        found = gain_over(measured(before), measured(after), "dice", STRUCTURES, dict(subjects))
-        holds.append(found["gain_low"] <= 0 <= found["gain_high"])
-    assert 0.92 < np.mean(holds) < 0.98
-
-
 def test_curves_that_ended_are_those_that_trials_are_compared_with(tmp_path: Path) -> None:
     collected(tmp_path)
     curves = read_curves(tmp_path / "curves.csv")
@@ -212,28 +174,3 @@ def test_what_is_damaged_is_named(tmp_path: Path) -> None:
     (tmp_path / RESULT).write_text("{")
     with pytest.raises(CrossfoldError, match="not the result of a trial"):
         Outcome.read(tmp_path / RESULT)
-
-
-def test_what_goes_with_the_score() -> None:
-    scores = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
-    trials = pd.DataFrame(
-        {
-            "trial": range(8),
-            "status": COMPLETE,
-            "mean": scores,
-            "training.learning_rate": ["1", "2", "3", "4", "5", "6", "7", "8"],
-            "network.act": [*["relu"] * 4, *["gelu"] * 4],
-            "training.batch_size": ["2"] * 8,
-        }
-    )
-    shares = associations(trials)
-    assert shares["training.learning_rate"] == pytest.approx(1)
-    # Ranks 1 to 8 have the variance 5.25, their means 2.5 and 6.5 have 4.
-    assert shares["network.act"] == pytest.approx(4 / 5.25)
-    assert "training.batch_size" not in shares
-    assert associations(trials[:7]) == {}
-    # The model as it is has the network's own value: too few others are left.
-    trials.loc[0, "training.learning_rate"] = ""
-    assert list(associations(trials)) == ["network.act"]
-    more = pd.concat([trials, trials.tail(1).assign(trial=8, mean=0.9)], ignore_index=True)
-    assert associations(more)["training.learning_rate"] > 0.9
