@@ -90,3 +90,16 @@ def test_a_volume_that_is_not_there_is_refused(
     path = save(tmp_path / "a.nii.gz", array)
     with pytest.raises(CrossfoldError, match=f"no volume {volume}"):
         grids_of(subject(path, volume))
+
+
+def test_the_first_channel_of_the_model_gives_the_series(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    from tests.dicom_series import write_series
+
+    for name in ("t1", "t2"):
+        write_series(tmp_path / name, ct(), spacing_mm=(2.0, 2.0, 3.0), series=name)
+    channels = {name: Source(tmp_path / name) for name in ("t2", "t1")}
+    read = read_channels(Subject("a", channels), "t1")
+    assert read.series.name == str(tmp_path / "t1")
+    channels["t1"] = Source(save(tmp_path / "t1.nii.gz", ct()))
+    assert read_channels(Subject("a", channels), "t1").series is None
